@@ -1,0 +1,1 @@
+"""Use cases: one function is one transaction over a list of commands; group commit stands in front."""
