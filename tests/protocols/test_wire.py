@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -229,10 +230,8 @@ def test_foreign_prose_may_hold_controls() -> None:
 @given(st.binary(max_size=120) | st.text('[]{}",:\\u0d8 1e-.\n', max_size=120).map(str.encode))
 def test_any_bytes_are_json_or_malformed(raw: bytes) -> None:
     """No bytes make the JSON reader fail in any other way."""
-    try:
+    with suppress(Malformed):
         assert isinstance(read_json_object(raw), dict)
-    except Malformed:
-        pass
 
 
 @pytest.mark.parametrize("value", [True, False, None, ["1"], {"a": "1"}])
