@@ -30,9 +30,9 @@ class DataFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SbpMember:
-    """A bank that takes part in SBP. `status` is "current", one of the marks in README.md, or "operator" if only settings know it.
+    """A bank that takes part in SBP; `name` is in Russian, and names are labels, never keys.
 
-    `name` is in Russian; the names are labels, never keys.
+    `status`: "current", another word of README.md, or "operator" for an id that only the settings know.
     """
 
     member_id: str
@@ -67,7 +67,7 @@ def load_sbp_members(extra: Iterable[str] = ()) -> tuple[SbpMember, ...]:
         for row in _rows_of_ours("sbp-members.csv")
     }
     wanted = {member_id for member_id in known if known[member_id].status == "current"}.union(extra)
-    return tuple(known.get(member_id) or SbpMember(member_id, member_id, member_id, "operator") for member_id in sorted(wanted))
+    return tuple(known.get(one) or SbpMember(one, one, one, "operator") for one in sorted(wanted))
 
 
 def accepted_member_ids(members: Iterable[SbpMember]) -> frozenset[str]:

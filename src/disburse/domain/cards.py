@@ -1,7 +1,7 @@
 """Card schemes: whose card a number is, told by its first six digits.
 
-Lives here: the ranges. May not live here: which bank issued a card (an operator's file, `disburse.data`), whether a number
-is right (`domain/checks.py`). Ranges overlap in the world (Maestro's 6 is wide), so the narrower stands first.
+Lives here: the ranges. May not live here: which bank issued a card (an operator's file, `disburse.data`), whether a
+number is right (`domain/checks.py`). Ranges overlap in the world (Maestro's 6 is wide), so the narrower stands first.
 """
 
 from __future__ import annotations

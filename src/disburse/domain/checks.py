@@ -1,7 +1,7 @@
 """Check digits: the arithmetic by which a mistyped card, account or address betrays itself.
 
-Lives here: pure functions over text that already has the right shape (ASCII, the right length). May not live here: what a
-shape is, what is refused and in which words (`domain/destinations.py`).
+Lives here: pure functions over text that already has the right shape (ASCII, the right length). May not live here:
+what a shape is, what is refused and in which words (`domain/destinations.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def card_fault(digits: str) -> str | None:
 
 
 def is_tron_address(text: str) -> bool:
-    """Whether base58 text is a main-net address: the version byte 0x41, twenty bytes, and a right double SHA-256 checksum."""
+    """Whether base58 text is a main-net address: byte 0x41, twenty more, and a right double SHA-256 checksum."""
     try:
         decoded = base58.b58decode_check(text)
     except ValueError:
@@ -45,9 +45,10 @@ def checksummed_ethereum_address(forty_hex_digits: str) -> str:
 def is_bank_account(account: str, bik: str) -> bool:
     """Whether a 20-digit account fits its 9-digit BIK by the Bank of Russia's control key.
 
-    The key is over the BIK's last three digits and the account. Where the Bank of Russia itself keeps the account (its own
-    offices, whose BIK ends in 000 to 002; correspondent accounts 301xx; the treasury's single accounts 401xx) a zero and the
-    BIK's fifth and sixth digits stand in front instead. Digits are weighted 7, 1, 3 over and over; the sum ends in 0.
+    The key is over the BIK's last three digits and the account. Where the Bank of Russia itself keeps the account
+    (its own offices, whose BIK ends in 000 to 002; correspondent accounts 301xx; the treasury's single accounts
+    401xx) a zero and the BIK's fifth and sixth digits stand in front instead. Digits are weighted 7, 1, 3 over and
+    over; the sum ends in 0.
     """
     kept_by_the_bank_of_russia = bik[6:] in ("000", "001", "002") or account[:3] in ("301", "401")
     prefix = "0" + bik[4:6] if kept_by_the_bank_of_russia else bik[6:]

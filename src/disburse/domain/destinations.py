@@ -1,7 +1,8 @@
 """Destinations: where money lands, how such details are read, shown, and turned into bytes for sealing.
 
-Lives here: the rails, `Destination`, one reader a rail, the one function that masks. May not live here: which bank is a
-member of SBP (`disburse.data`), card schemes (`domain/cards.py`), encryption (`storage/vault.py`), what a provider accepts.
+Lives here: the rails, `Destination`, one reader a rail, the one function that masks. May not live here: which bank is
+a member of SBP (`disburse.data`), card schemes (`domain/cards.py`), encryption (`storage/vault.py`), what a provider
+accepts.
 
 The full number exists in three places only: in a Destination in memory, sealed in the database, and on the wire to the
 provider. So `repr`, `str` and every refusal here are masked, and a Destination cannot be pickled.
@@ -65,9 +66,9 @@ _PHONE_MARKS: Final = str.maketrans("", "", " -()")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Destination:
-    """Where one payout lands, normalised. `bank` is the SBP member or the BIK; `network` the USDT chain; `name` the payee's.
+    """Where one payout lands, normalised; made by the readers below, or `from_bytes`. Its repr and str are masked.
 
-    Made by the readers below, or `from_bytes`. Its repr and str are masked.
+    `bank` is the SBP member or the BIK, `network` the USDT chain, `name` the payee's.
     """
 
     rail: Rail
@@ -108,7 +109,7 @@ class Destination:
         return replace(self, name=folded)
 
     def to_bytes(self) -> bytes:
-        """The bytes to seal: a version byte, then each field as two length bytes and UTF-8 (the length 65535 is None)."""
+        """The bytes to seal: a version byte, then each field as two length bytes and UTF-8 (length 65535: None)."""
         parts = [b"\x01"]
         for field in (self.rail.value, self.number, self.bank, self.name, self.network):
             if field is None:
@@ -154,9 +155,9 @@ def _fields(encoded: bytes) -> list[str | None]:
 def mask(rail: Rail, number: str) -> str:
     """The one way a number is shown. It hides at least six characters of a card and four of anything else.
 
-    A card of 16 digits or more shows its first six and last four, a shorter one fewer in front (reliability.md 4.4: one
-    truncation per card, ever). Phones and purses show the first four and last two, accounts five and four, addresses four
-    and four.
+    A card of 16 digits or more shows its first six and last four, a shorter one fewer in front (reliability.md 4.4:
+    one truncation per card, ever). Phones and purses show the first four and last two, accounts five and four,
+    addresses four and four.
     """
     if rail is Rail.CARD:
         first, last = max(0, min(6, len(number) - 10)), 4
@@ -179,8 +180,8 @@ def mask(rail: Rail, number: str) -> str:
 def read_card(text: str, *, luhn: bool) -> Destination:
     """Read a card number; spaces and hyphens are dropped. Raises BadDestination.
 
-    With `luhn` it must be a real card's number: 13 to 19 digits and a right check digit. Without, 12 to 20 digits will do:
-    that is the protocol's check, for a card that can go to a sandbox alone (intellectmoney.md section 9).
+    With `luhn` it must be a real card's number: 13 to 19 digits and a right check digit. Without, 12 to 20 digits
+    will do: that is the protocol's check, for a card that can go to a sandbox alone (intellectmoney.md section 9).
     """
     digits = _short(Rail.CARD, text).translate(_CARD_MARKS)
     if _CARD.fullmatch(digits) is None:
@@ -228,8 +229,8 @@ def read_webmoney(text: str) -> Destination:
 def read_usdt(text: str) -> Destination:
     """Read a USDT address; its form tells the network. Raises BadDestination.
 
-    TRC20: base58 with its checksum. ERC20: 0x and 40 hexadecimal digits, kept with EIP-55 capitals; text that mixes cases
-    must have them right, text all in one case carries no checksum and is taken as it is.
+    TRC20: base58 with its checksum. ERC20: 0x and 40 hexadecimal digits, kept with EIP-55 capitals; text that mixes
+    cases must have them right, text all in one case carries no checksum and is taken as it is.
     """
     address = _short(Rail.USDT, text)
     if _TRON.fullmatch(address) is not None:

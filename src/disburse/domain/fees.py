@@ -17,7 +17,7 @@ _WHOLE = 10_000  # basis points in one
 class FeeRule:
     """A share of the sum in basis points (150 is 1.5 %), at least and at most so many minor units; None: no maximum.
 
-    Raises AssertionError for what is not a rule: shares outside 0 to 10,000 basis points, bounds that are negative or cross.
+    Raises AssertionError for what is not a rule: a share outside 0 to 10,000 basis points, negative or crossing bounds.
     """
 
     basis_points: int = 0

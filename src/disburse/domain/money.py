@@ -27,7 +27,7 @@ DIGITS: Final[dict[str, int]] = {
     **{currency.code: currency.exponent for currency in iso4217.Currency if currency.exponent is not None},
     **_OUR_OWN,
 }
-"""Digits after the dot of every currency we know. ISO's entries without minor units (gold, test codes) are not money here."""
+"""Digits after the dot, by currency. ISO's entries without minor units (gold, test codes) are not money here."""
 
 _SCALE: Final = {currency: 10**digits for currency, digits in DIGITS.items()}
 _AMOUNT: Final = re.compile(r"([0-9]{1,13})(?:\.([0-9]{1,8}))?")
@@ -53,8 +53,8 @@ class BadCurrency(Refusal):
 class Money:
     """So many minor units of a currency, negative ones too. Different currencies never meet in one sum or comparison.
 
-    Raises AssertionError when built from anything but an int within `MAX_MINOR` and a known currency: that is our mistake,
-    since whatever the world sends went through `read_amount`.
+    Raises AssertionError when built from anything but an int within `MAX_MINOR` and a known currency: that is our
+    mistake, since whatever the world sends went through `read_amount`.
     """
 
     minor: int
@@ -151,7 +151,7 @@ def read_amount(text: str, currency: str, *, max_decimals: int | None = None) ->
 
 
 def read_positive_amount(text: str, currency: str, *, max_decimals: int | None = None) -> Money:
-    """Like `read_amount`, but refuses zero: what is to be paid out is more than nothing. Raises BadAmount, BadCurrency."""
+    """`read_amount` that refuses zero: nobody is paid nothing. Raises BadAmount, BadCurrency."""
     amount = read_amount(text, currency, max_decimals=max_decimals)
     if amount.minor == 0:
         raise BadAmount("is zero")
