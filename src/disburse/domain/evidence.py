@@ -1,0 +1,208 @@
+"""The one rule by which evidence changes a payout: answers, inquiries and callbacks alike, in any order, however late.
+
+Lives here: `rule`, from what is known and what was heard to what changes. It is pure, and it is confluent: any order and
+any repetition of a set of evidence that does not contradict itself ends in the same state (invariant E9). Evidence that does
+contradict (paid after refused, refused after paid, another amount, two attempts paid) never overwrites: it freezes the payout,
+is kept, and what the provider moved beyond proof is booked to suspense (E11). Silence proves nothing (E5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from disburse.domain import ledger
+from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.ledger import Account, Books, Posting
+from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
+from disburse.domain.payout import PayoutState, Step, advance
+
+A = AttemptState
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A payout and the attempt that the evidence speaks of, as they stand."""
+
+    books: Books
+    state: PayoutState
+    frozen: bool
+    attempt: int
+    attempt_state: AttemptState
+    connector: str
+    doubt_turns: int
+    returned_minor: int
+    another_route: bool
+    """Whether a connector that was not tried yet could carry it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What changes. `state` and `attempt_state` are as they shall be; `freeze` names the contradiction."""
+
+    state: PayoutState
+    attempt_state: AttemptState
+    postings: list[Posting] = field(default_factory=list)
+    new_attempt: bool = False
+    freeze: str | None = None
+    reason: str | None = None
+    doubt_turns: int = 0
+    returned_minor: int = 0
+
+
+def rule(case: Case, heard: Verdict) -> Ruling:
+    """Apply one piece of evidence. A frozen payout is moved by persons only: the evidence is kept and changes nothing."""
+    if case.frozen:
+        return _unchanged(case)
+    match heard:
+        case Settled():
+            return _settled(case, heard)
+        case Returned():
+            return _returned(case, heard)
+        case Accepted():
+            return _accepted(case)
+        case Rejected():
+            return _rejected(case, heard)
+        case NotSent(why=why) | Absent(why=why):
+            return _moved_nothing(case, why)
+        case Unknown() | NotFound():
+            return _lost_sight(case)
+        case _:
+            assert_never(heard)
+
+
+def _unchanged(case: Case) -> Ruling:
+    return Ruling(case.state, case.attempt_state, doubt_turns=case.doubt_turns, returned_minor=case.returned_minor)
+
+
+def _freeze(case: Case, why: str, postings: list[Posting] | None = None) -> Ruling:
+    return Ruling(
+        case.state,
+        case.attempt_state,
+        postings or [],
+        freeze=why,
+        doubt_turns=case.doubt_turns,
+        returned_minor=case.returned_minor,
+    )
+
+
+def _lies_in(case: Case) -> Account:
+    """The account that holds the amount of an attempt under way."""
+    if case.attempt_state is A.UNKNOWN:
+        return ledger.in_doubt(case.connector)
+    return ledger.in_flight(case.connector)
+
+
+def _settled(case: Case, heard: Settled) -> Ruling:
+    books = case.books
+    if heard.amount is not None and (heard.amount.minor, heard.amount.currency) != (books.amount_minor, books.currency):
+        return _freeze(case, "another_amount")
+    match case.attempt_state:
+        case A.SETTLED:
+            return _unchanged(case)
+        case A.OPEN | A.ACCEPTED | A.UNKNOWN:
+            return Ruling(
+                advance(case.state, Step.SETTLE),
+                A.SETTLED,
+                books.settle(_lies_in(case), case.connector),
+                doubt_turns=case.doubt_turns,
+            )
+        case A.REJECTED | A.NOT_SENT:
+            return _freeze(
+                case, "paid_after_refusal", books.contradiction(case.connector, books.amount_minor, case.attempt)
+            )
+        case A.DUE:
+            return _freeze(case, "paid_before_intent")
+        case _:
+            assert_never(case.attempt_state)
+
+
+def _returned(case: Case, heard: Returned) -> Ruling:
+    amount = case.books.amount_minor if heard.amount is None else heard.amount.minor
+    postings: list[Posting] = []
+    state = case.state
+    if case.attempt_state in ASKABLE:  # the news of the payment itself is still on its way: a return says it happened
+        postings += case.books.settle(_lies_in(case), case.connector)
+        state = advance(state, Step.SETTLE)
+    elif case.attempt_state is not A.SETTLED:
+        return _freeze(case, "returned_but_never_paid")
+    back = case.returned_minor + amount
+    other_currency = heard.amount is not None and heard.amount.currency != case.books.currency
+    if back > case.books.amount_minor or amount <= 0 or other_currency:
+        return _freeze(case, "returned_another_amount")
+    if state is PayoutState.PAID:
+        state = advance(state, Step.RETURN)
+    postings += case.books.come_back(case.connector, amount, heard.event_id)
+    return Ruling(state, A.SETTLED, postings, doubt_turns=case.doubt_turns, returned_minor=back)
+
+
+def _accepted(case: Case) -> Ruling:
+    match case.attempt_state:
+        case A.OPEN:
+            return Ruling(case.state, A.ACCEPTED, doubt_turns=case.doubt_turns)
+        case A.UNKNOWN:
+            postings = case.books.heard(case.connector, case.attempt, case.doubt_turns)
+            return Ruling(advance(case.state, Step.HEAR_AGAIN), A.ACCEPTED, postings, doubt_turns=case.doubt_turns)
+        case A.ACCEPTED | A.SETTLED | A.REJECTED:
+            return _unchanged(case)  # late news
+        case A.NOT_SENT:
+            return _freeze(case, "accepted_but_never_sent")
+        case A.DUE:
+            return _freeze(case, "accepted_before_intent")
+        case _:
+            assert_never(case.attempt_state)
+
+
+def _rejected(case: Case, heard: Rejected) -> Ruling:
+    match case.attempt_state:
+        case A.OPEN | A.ACCEPTED | A.UNKNOWN:
+            if heard.elsewhere and case.another_route:
+                return _next_attempt(case, A.REJECTED, heard.reason)
+            reason = "no_route" if heard.elsewhere else heard.reason
+            postings = case.books.fail(_lies_in(case))
+            return Ruling(
+                advance(case.state, Step.REJECT), A.REJECTED, postings, reason=reason, doubt_turns=case.doubt_turns
+            )
+        case A.REJECTED | A.NOT_SENT:
+            return _unchanged(case)
+        case A.SETTLED:
+            return _freeze(case, "refused_after_paid")
+        case A.DUE:
+            return _freeze(case, "refused_before_intent")
+        case _:
+            assert_never(case.attempt_state)
+
+
+def _moved_nothing(case: Case, why: str) -> Ruling:
+    """Proof that the attempt moved no money: nothing was written, or the provider never will carry it out."""
+    match case.attempt_state:
+        case A.OPEN | A.UNKNOWN:
+            return _next_attempt(case, A.NOT_SENT, why)
+        case A.NOT_SENT | A.REJECTED | A.DUE:
+            return _unchanged(case)
+        case A.ACCEPTED:
+            return _freeze(case, "absent_after_accepted")
+        case A.SETTLED:
+            return _freeze(case, "absent_after_paid")
+        case _:
+            assert_never(case.attempt_state)
+
+
+def _next_attempt(case: Case, attempt_state: AttemptState, reason: str) -> Ruling:
+    return Ruling(
+        advance(case.state, Step.TRY_AGAIN),
+        attempt_state,
+        case.books.try_again(_lies_in(case), case.attempt),
+        new_attempt=True,
+        reason=reason,
+        doubt_turns=case.doubt_turns,
+    )
+
+
+def _lost_sight(case: Case) -> Ruling:
+    """No answer, or an answer that says nothing. What is known stays known; only an open attempt becomes unknown."""
+    if case.attempt_state is not A.OPEN:
+        return _unchanged(case)
+    turn = case.doubt_turns + 1
+    postings = case.books.doubt(case.connector, case.attempt, turn)
+    return Ruling(advance(case.state, Step.LOSE_SIGHT), A.UNKNOWN, postings, doubt_turns=turn)

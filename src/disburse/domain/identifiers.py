@@ -1,0 +1,75 @@
+"""Names of things: ids that carry their bucket, and the id a provider sees.
+
+Lives here: how ids are built and read back. May not: draw randomness or read a clock; both come in as arguments.
+
+A *shard* is a logical bucket, 0..1023, stored on the merchant for life. Every id carries it, so any id finds its rows without
+a look-up. The end-to-end id is derived and not drawn: a database that lost its tail makes the same id for the same obligation,
+and a provider that deduplicates still protects the money (reliability, section 0.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from datetime import datetime
+from typing import NewType
+from uuid import UUID
+
+Shard = NewType("Shard", int)
+MerchantId = NewType("MerchantId", int)
+PayoutId = NewType("PayoutId", UUID)
+
+SHARDS = 1024
+MERCHANTS = 1 << 20
+"""Merchant numbers stay below this, so that a UnitPay payoutId (counter * 2**20 + number) stays below 2**53."""
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def payout_id(shard: int, now: datetime, random: bytes) -> PayoutId:
+    """A time-ordered UUID (version 7 layout) whose first ten bits after the variant are the bucket. `random`: ten bytes."""
+    stamp = int(now.timestamp() * 1000) & ((1 << 48) - 1)
+    noise = int.from_bytes(random[:10])
+    high = noise & 0xFFF
+    low = (noise >> 12) & ((1 << 52) - 1)
+    return PayoutId(UUID(int=stamp << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | (shard & 1023) << 52 | low))
+
+
+def shard_of_payout(identifier: UUID) -> Shard:
+    """The bucket inside a payout id. Any UUID yields one; a foreign id simply is not found there."""
+    return Shard(identifier.int >> 52 & 1023)
+
+
+def shard_of_lookup(asked_by: bytes) -> Shard:
+    """The bucket of a look-up row: the first ten bits of SHA-256 of what is asked by (design section 5)."""
+    return Shard(int.from_bytes(hashlib.sha256(asked_by).digest()[:2]) >> 6)
+
+
+def unitpay_number(counter: int, merchant: int) -> int:
+    """UnitPay's payoutId: the merchant's payout counter times 2**20 plus the merchant's number."""
+    return counter * MERCHANTS + merchant
+
+
+def base_of(shard: int, installation: UUID, merchant: int, surface: str, reference: str | None, payout: UUID) -> str:
+    """What all attempts of one obligation share in their end-to-end ids: the bucket in two characters, then 130 bits.
+
+    Derived from installation, merchant, surface and reference; without a reference from the payout's id.
+    """
+    own = f"ref:{reference}" if reference is not None else f"id:{payout}"
+    digest = hashlib.sha256(f"{installation}\n{merchant}\n{surface}\n{own}".encode()).digest()
+    return _LETTERS[shard >> 5] + _LETTERS[shard & 31] + b32encode(digest[:17])[:26].decode().lower()
+
+
+def end_to_end_id(base: str, attempt: int) -> str:
+    """The id of one attempt as the provider sees it."""
+    return f"{base}-{attempt}"
+
+
+def read_end_to_end_id(text: str) -> tuple[Shard, str, int] | None:
+    """The bucket, base and attempt number inside an end-to-end id; None when it is not one of ours."""
+    base, dash, number = text.rpartition("-")
+    if not dash or len(base) != 28 or not number.isascii() or not number.isdigit() or len(number) > 6:
+        return None
+    if any(c not in _LETTERS for c in base):
+        return None
+    return Shard(_LETTERS.index(base[0]) << 5 | _LETTERS.index(base[1])), base, int(number)

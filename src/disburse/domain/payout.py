@@ -1,0 +1,116 @@
+"""The heart: how a payout lives. One table of states and steps; nothing here does I/O, reads a clock or draws a number.
+
+A payout is one obligation to one payee. It owns attempts (one try through one connector each, `domain/attempt.py`); what a
+provider says reaches it as evidence (`domain/evidence.py`), and every step moves money as `domain/ledger.py` says. Steps
+that the table does not list do not exist: no code assigns a state by hand.
+
+`frozen` is a mark beside the state: contradictory evidence sets it, and only a person with evidence clears it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from disburse.domain.refusals import Refusal
+
+
+class PayoutState(StrEnum):
+    CREATED = "created"
+    UNFUNDED = "unfunded"
+    AWAITING_APPROVAL = "awaiting_approval"
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    IN_FLIGHT = "in_flight"
+    IN_DOUBT = "in_doubt"
+    PAID = "paid"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    RETURNED = "returned"
+
+
+class Step(StrEnum):
+    QUEUE = "queue"  # execute, approve or due: the money is held and the payout may be claimed
+    SCHEDULE = "schedule"
+    ASK_APPROVAL = "ask_approval"
+    LACK_FUNDS = "lack_funds"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    REFUSE = "refuse"  # an approver says no
+    CLAIM = "claim"
+    NO_ROUTE = "no_route"
+    SETTLE = "settle"
+    REJECT = "reject"
+    TRY_AGAIN = "try_again"  # the attempt moved nothing, proven: another may start
+    LOSE_SIGHT = "lose_sight"
+    HEAR_AGAIN = "hear_again"
+    RETURN = "return"
+
+
+S = PayoutState
+MOVES: dict[PayoutState, dict[Step, PayoutState]] = {
+    S.CREATED: {
+        Step.QUEUE: S.QUEUED,
+        Step.SCHEDULE: S.SCHEDULED,
+        Step.ASK_APPROVAL: S.AWAITING_APPROVAL,
+        Step.LACK_FUNDS: S.UNFUNDED,
+        Step.CANCEL: S.CANCELLED,
+        Step.EXPIRE: S.EXPIRED,
+    },
+    S.UNFUNDED: {
+        Step.QUEUE: S.QUEUED,
+        Step.SCHEDULE: S.SCHEDULED,
+        Step.ASK_APPROVAL: S.AWAITING_APPROVAL,
+        Step.LACK_FUNDS: S.UNFUNDED,
+        Step.CANCEL: S.CANCELLED,
+        Step.EXPIRE: S.EXPIRED,
+    },
+    S.AWAITING_APPROVAL: {
+        Step.QUEUE: S.QUEUED,
+        Step.SCHEDULE: S.SCHEDULED,
+        Step.REFUSE: S.CANCELLED,
+        Step.CANCEL: S.CANCELLED,
+        Step.EXPIRE: S.EXPIRED,
+    },
+    S.SCHEDULED: {Step.QUEUE: S.QUEUED, Step.CANCEL: S.CANCELLED},
+    S.QUEUED: {Step.CLAIM: S.IN_FLIGHT, Step.CANCEL: S.CANCELLED, Step.NO_ROUTE: S.FAILED},
+    S.IN_FLIGHT: {
+        Step.SETTLE: S.PAID,
+        Step.REJECT: S.FAILED,
+        Step.TRY_AGAIN: S.QUEUED,
+        Step.LOSE_SIGHT: S.IN_DOUBT,
+    },
+    S.IN_DOUBT: {
+        Step.HEAR_AGAIN: S.IN_FLIGHT,
+        Step.SETTLE: S.PAID,
+        Step.REJECT: S.FAILED,
+        Step.TRY_AGAIN: S.QUEUED,
+    },
+    S.PAID: {Step.RETURN: S.RETURNED},
+    S.FAILED: {},
+    S.CANCELLED: {},
+    S.EXPIRED: {},
+    S.RETURNED: {},
+}
+
+FINAL = frozenset({S.PAID, S.FAILED, S.CANCELLED, S.EXPIRED, S.RETURNED})
+"""States shown to a merchant as the end. `paid` may still be followed by `returned`: a new fact, not a rewrite."""
+
+HOLDING = frozenset({S.AWAITING_APPROVAL, S.SCHEDULED, S.QUEUED, S.IN_FLIGHT, S.IN_DOUBT})
+"""States in which the payout's amount and fee lie in held, in_flight or in_doubt (invariant H3)."""
+
+
+class WrongState(Refusal):
+    """The payout is not in a state that allows this."""
+
+    def __init__(self, state: PayoutState, step: Step) -> None:
+        self.state, self.step = state, step
+        super().__init__(f"A payout that is {state} cannot {step.replace('_', ' ')}.")
+
+
+def advance(state: PayoutState, step: Step) -> PayoutState:
+    """The state after a step. Raises WrongState when the table has no such move."""
+    try:
+        return MOVES[state][step]
+    except KeyError:
+        raise WrongState(state, step) from None

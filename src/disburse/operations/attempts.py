@@ -1,0 +1,165 @@
+"""Claims and questions: the worker's side before a call. `operations/evidence.py` is its side after one.
+
+A claim writes the intent (connector, end-to-end id, request digest, owner, epoch, lease) and moves the money to in_flight, in
+one transaction, before anything is sent. It re-checks under the merchants' lock what it found without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.identifiers import end_to_end_id
+from disburse.domain.payout import PayoutState, Step, advance
+from disburse.domain.routing import Route, choose
+from disburse.domain.schedule import ask_in_s
+from disburse.operations.payouts import move_row
+from disburse.storage import payouts
+from disburse.storage.database import Transaction
+from disburse.storage.payouts import Attempt, Payout
+from disburse.storage.unit import Unit
+
+
+FROZEN_REST = timedelta(minutes=10)
+"""A due attempt of a frozen payout is looked at again only so often: a person moves it, not we."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Take a due attempt. `lease_s`: how long the owner may be about it, by the database's clock."""
+
+    payout_id: UUID
+    number: int
+    merchant_id: int
+    owner: str
+    lease_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A committed intent: what may now be sent, by its owner alone, once."""
+
+    payout: Payout
+    attempt: int
+    connector: str
+    end_to_end_id: str
+
+
+def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
+    """What an attempt is about to ask for: destination, amount, currency, id and provider (invariant E7)."""
+    text = f"{connector}\n{identifier}\n{payout.rail}\n{payout.currency}\n{payout.amount_minor}\n".encode()
+    return hashlib.sha256(text + payout.fingerprint).digest()
+
+
+async def claim(
+    tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route]
+) -> list[Opened | None]:
+    """Open each attempt that is still due; None for one that somebody else has, or that no route can carry (it fails)."""
+    unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
+    found = await payouts.with_attempts(tx, shard, [(one.payout_id, one.number) for one in claims])
+    again = [one.payout_id for one in claims if one.number > 1]
+    refused = await payouts.refused_by(tx, shard, again) if again else {}
+    clock = await tx.database_now()
+    results: list[Opened | None] = []
+    frozen: list[tuple[UUID, int, datetime]] = []
+    for one in claims:
+        pair = found.get((one.payout_id, one.number))
+        if pair is None:
+            results.append(None)
+        elif tx.rerun and pair[1].state is AttemptState.OPEN and pair[1].owner == one.owner:
+            results.append(_opened(*pair))  # our own claim, whose commit we did not hear of
+        elif pair[1].state is AttemptState.DUE and pair[0].state is PayoutState.QUEUED and pair[0].frozen is None:
+            tried = refused.get(one.payout_id, set())
+            results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock))
+        else:
+            if pair[0].frozen is not None and pair[1].state is AttemptState.DUE:
+                frozen.append((one.payout_id, one.number, clock + FROZEN_REST))
+            results.append(None)
+    await unit.write()
+    await payouts.postpone(tx, shard, frozen)
+    return results
+
+
+def _opened(payout: Payout, attempt: Attempt) -> Opened:
+    if attempt.connector is None or attempt.end_to_end_id is None:
+        raise AssertionError("an open attempt without its intent")
+    return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id)
+
+
+def _open(
+    unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime
+) -> Opened | None:
+    before = payout.state
+    connector = choose(routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried)
+    step = Step.CLAIM if connector is not None else Step.NO_ROUTE
+    payout.state = advance(before, step)
+    payout.updated_at = one.at
+    if connector is None:
+        payout.reason, payout.finished_at = "no_route", one.at
+        unit.post(payout.books.release(), one.at, one.owner)
+        unit.add("heard", (payout.payout_id, one.number, AttemptState.DUE, AttemptState.NOT_SENT, "no_route", 0, None, None,
+                           one.at, None))  # fmt: skip
+    payout.last_event = unit.event(
+        payout.merchant_id, payout.payout_id, f"payout.{payout.state}", one.at, one.owner, state=payout.state,
+        attempt=one.number, detail=payout.reason,
+    )  # fmt: skip
+    unit.add("moves", move_row(payout, before))
+    if connector is None:
+        return None
+    identifier = end_to_end_id(payout.base, one.number)
+    unit.post(payout.books.claim(connector, one.number), one.at, one.owner)
+    lease = clock + timedelta(seconds=one.lease_s)
+    unit.add("opened", (payout.payout_id, one.number, connector, identifier, request_digest(payout, identifier, connector),
+                        one.owner, lease, one.at))  # fmt: skip
+    return Opened(payout, one.number, connector, identifier)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Take an attempt's next question. `jitter`: a factor around one for the question after it."""
+
+    payout_id: UUID
+    number: int
+    merchant_id: int
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToAsk:
+    """A question to put to a provider. `lapsed`: the attempt is still open and its owner's lease has run out."""
+
+    payout: Payout
+    attempt: Attempt
+    connector: str
+    end_to_end_id: str
+    lapsed: bool
+
+
+async def take_questions(tx: Transaction, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
+    """Set each attempt's next question and hand out this one; None where it is not due, or its payout is frozen."""
+    await Unit.lock(tx, shard, [ask.merchant_id for ask in asks])
+    found = await payouts.with_attempts(tx, shard, [(ask.payout_id, ask.number) for ask in asks])
+    clock = await tx.database_now()
+    results: list[ToAsk | None] = []
+    next_times: list[tuple[UUID, int, datetime]] = []
+    for ask in asks:
+        payout, attempt = found.get((ask.payout_id, ask.number), (None, None))
+        if payout is None or attempt is None or attempt.state not in ASKABLE or attempt.ask_at is None:
+            results.append(None)
+            continue
+        if attempt.ask_at > clock and not tx.rerun:
+            results.append(None)
+            continue
+        wait = ask_in_s(attempt.asked, accepted=attempt.state is AttemptState.ACCEPTED) * ask.jitter
+        next_times.append((ask.payout_id, ask.number, clock + timedelta(seconds=wait)))
+        opened = _opened(payout, attempt)
+        lapsed = attempt.state is AttemptState.OPEN
+        question = ToAsk(payout, attempt, opened.connector, opened.end_to_end_id, lapsed)
+        results.append(question if payout.frozen is None else None)
+    await payouts.set_questions(tx, shard, next_times)
+    return results

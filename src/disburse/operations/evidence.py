@@ -1,0 +1,253 @@
+"""Evidence: what providers said becomes a row, and by one rule changes payouts, whoever heard it and however old it is.
+
+`record` takes answers, inquiries and callbacks alike: lock the merchants, drop what was heard before (one row for each
+message, by its digest), apply `domain/evidence.py` message by message, write rows and changes in one transaction. So outcome,
+money and event are one commit, and a second telling of anything changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.evidence import Case, Ruling, rule
+from disburse.domain.identifiers import read_end_to_end_id
+from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
+from disburse.domain.payout import PayoutState
+from disburse.domain.routing import Route, choose
+from disburse.domain.schedule import ask_in_s, try_again_in_s
+from disburse.operations.payouts import move_row
+from disburse.storage import payouts
+from disburse.storage.database import Transaction
+from disburse.storage.payouts import Attempt, Payout
+from disburse.storage.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One message from or about a provider. `kind`: answer, inquiry, callback, or lease (an owner fell silent).
+
+    `content` makes the same message the same when it comes again; `payout` (id, attempt, merchant) when it is known already.
+    """
+
+    connector: str
+    end_to_end_id: str
+    kind: str
+    verdict: Verdict
+    at: datetime
+    actor: str
+    content: str = ""
+    payout: tuple[UUID, int, int] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        text = f"{self.connector}\n{self.kind}\n{self.verdict!r}\n{self.content}"
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a message changed: `effect` is nothing, repeated, unmatched, a contradiction's name, or the new payout state."""
+
+    payout: Payout | None
+    effect: str
+
+    @property
+    def contradicts(self) -> bool:
+        return self.effect.startswith("frozen:")
+
+
+async def record(
+    tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route]
+) -> list[Applied]:
+    """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later."""
+    placed = await _place(tx, shard, messages)
+    unit = await Unit.lock(tx, shard, [message.payout[2] for message in placed if message.payout])
+    known = await _known(tx, shard, placed)
+    found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
+    refused = await _refusals(tx, shard, placed)
+    changes = _Changes(unit, found, routes, refused)
+    results: list[Applied] = []
+    for message in placed:
+        key = (message.end_to_end_id, message.digest)
+        where = message.payout
+        if key in known:
+            results.append(Applied(found[where[:2]][0] if where and where[:2] in found else None, "repeated"))
+            continue
+        known.add(key)
+        results.append(changes.apply(message))
+    changes.add_rows()
+    await unit.write()
+    return results
+
+
+async def _place(tx: Transaction, shard: int, messages: Sequence[Heard]) -> list[Heard]:
+    """Find the payouts of messages that carry only an end-to-end id. Read without a lock: these facts never change."""
+    asked = {}
+    for message in messages:
+        if message.payout is None:
+            parts = read_end_to_end_id(message.end_to_end_id)
+            if parts is not None:
+                asked[message.end_to_end_id] = parts
+    if not asked:
+        return list(messages)
+    found = await payouts.by_base(tx, shard, sorted({base for _, base, _ in asked.values()}))
+    placed = []
+    for message in messages:
+        parts = asked.get(message.end_to_end_id)
+        payout = found.get(parts[1]) if parts and message.payout is None else None
+        if payout is not None and parts is not None and 0 < parts[2] <= payout.attempts:
+            message = replace(message, payout=(payout.payout_id, parts[2], payout.merchant_id))
+        placed.append(message)
+    return placed
+
+
+async def _known(tx: Transaction, shard: int, messages: Sequence[Heard]) -> set[tuple[str, bytes]]:
+    rows = await tx.fetch(
+        """SELECT e.end_to_end_id, e.digest FROM unnest($2::text[], $3::bytea[]) AS d (id, digest)
+           JOIN evidence e ON e.shard = $1 AND e.end_to_end_id = d.id AND e.digest = d.digest""",
+        shard,
+        [message.end_to_end_id for message in messages],
+        [message.digest for message in messages],
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+async def _refusals(tx: Transaction, shard: int, messages: Sequence[Heard]) -> dict[UUID, set[str]]:
+    """Connectors that refused earlier attempts, for messages that may send a payout elsewhere."""
+    which = [m.payout[0] for m in messages if m.payout and isinstance(m.verdict, Rejected) and m.verdict.elsewhere]
+    if not which:
+        return {}
+    return await payouts.refused_by(tx, shard, which)
+
+
+class _Changes:
+    """Payouts and attempts as the messages change them, each written once with the state it had before."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        found: dict[tuple[UUID, int], tuple[Payout, Attempt]],
+        routes: Sequence[Route],
+        refused: dict[UUID, set[str]],
+    ) -> None:
+        self._unit = unit
+        self._attempts = {key: attempt for key, (_, attempt) in found.items()}
+        self._payouts: dict[UUID, Payout] = {}
+        for payout, _ in found.values():
+            self._payouts.setdefault(payout.payout_id, payout)
+        self._routes = routes
+        self._refused = refused
+        self._payout_before: dict[UUID, PayoutState] = {}
+        self._attempt_before: dict[tuple[UUID, int], AttemptState] = {}
+
+    def apply(self, message: Heard) -> Applied:
+        key = message.payout[:2] if message.payout else None
+        attempt = self._attempts.get(key) if key else None
+        if key is None or attempt is None or attempt.connector != message.connector:
+            return self._keep_unmatched(message)
+        payout = self._payouts[key[0]]
+        case = self._case(payout, attempt, message)
+        ruling = rule(case, message.verdict)
+        effect = self._change(payout, attempt, ruling, message)
+        self._store(message, payout, attempt, effect)
+        return Applied(payout, effect)
+
+    def _case(self, payout: Payout, attempt: Attempt, message: Heard) -> Case:
+        connector = attempt.connector or ""
+        tried = self._refused.get(payout.payout_id, set()) | {connector}
+        another = choose(self._routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried)
+        return Case(
+            books=payout.books,
+            state=payout.state,
+            frozen=payout.frozen is not None,
+            attempt=attempt.number,
+            attempt_state=attempt.state,
+            connector=connector,
+            doubt_turns=attempt.doubt_turns,
+            returned_minor=payout.returned_minor,
+            another_route=another is not None,
+        )
+
+    def _change(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> str:
+        """Carry out a ruling; returns its effect in a word."""
+        unit, at, actor = self._unit, message.at, message.actor
+        if not (ruling.freeze or ruling.postings or ruling.attempt_state is not attempt.state):
+            return "nothing"
+        self._payout_before.setdefault(payout.payout_id, payout.state)
+        self._attempt_before.setdefault((payout.payout_id, attempt.number), attempt.state)
+        unit.post(ruling.postings, at, actor)
+        kind = f"payout.{ruling.state}"
+        if ruling.freeze:
+            kind, payout.frozen = "payout.frozen", ruling.freeze
+        elif ruling.state is payout.state and ruling.attempt_state is AttemptState.ACCEPTED:
+            kind = "payout.accepted"
+        self._move_attempt(payout, attempt, ruling, message)
+        payout.state = ruling.state
+        payout.reason = ruling.reason if ruling.reason is not None and payout.final else payout.reason
+        payout.returned_minor = ruling.returned_minor
+        payout.updated_at = at
+        payout.finished_at = (payout.finished_at or at) if payout.final else None
+        if ruling.new_attempt:
+            payout.attempts += 1
+            due = at + timedelta(seconds=try_again_in_s(payout.attempts - 1))
+            unit.add("attempts", (payout.payout_id, payout.attempts, payout.merchant_id, due, actor))
+        payout.last_event = unit.event(
+            payout.merchant_id, payout.payout_id, kind, at, actor, state=payout.state, attempt=attempt.number,
+            detail=ruling.freeze or ruling.reason,
+        )  # fmt: skip
+        return f"frozen:{ruling.freeze}" if ruling.freeze else str(payout.state)
+
+    def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
+        before, attempt.state = attempt.state, ruling.attempt_state
+        attempt.doubt_turns = ruling.doubt_turns
+        attempt.doubt_since = message.at if attempt.state is AttemptState.UNKNOWN else None
+        if attempt.state in ASKABLE:
+            wait = ask_in_s(0, accepted=attempt.state is AttemptState.ACCEPTED)
+            attempt.ask_at = message.at + timedelta(seconds=wait) if attempt.state is not before else attempt.ask_at
+        else:
+            attempt.ask_at = None
+            attempt.ended_at = attempt.ended_at or message.at
+            attempt.reason = ruling.reason if ruling.reason is not None else attempt.reason
+        if isinstance(message.verdict, Accepted | Settled | Rejected) and message.verdict.provider_reference:
+            attempt.provider_reference = message.verdict.provider_reference
+
+    def _store(self, message: Heard, payout: Payout, attempt: Attempt, effect: str) -> None:
+        self._unit.add("evidence", (
+            message.end_to_end_id, message.digest, payout.merchant_id, payout.payout_id, attempt.number, message.connector,
+            message.kind, type(message.verdict).__name__, describe(message.verdict), effect, message.at, message.actor,
+        ))  # fmt: skip
+
+    def _keep_unmatched(self, message: Heard) -> Applied:
+        self._unit.add("evidence", (
+            message.end_to_end_id, message.digest, None, None, None, message.connector, message.kind,
+            type(message.verdict).__name__, describe(message.verdict), "unmatched", message.at, message.actor,
+        ))  # fmt: skip
+        return Applied(None, "unmatched")
+
+    def add_rows(self) -> None:
+        for payout_id, before in self._payout_before.items():
+            self._unit.add("moves", move_row(self._payouts[payout_id], before))
+        for (payout_id, number), before_attempt in self._attempt_before.items():
+            one = self._attempts[payout_id, number]
+            self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
+                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference))  # fmt: skip
+
+
+def describe(verdict: Verdict) -> str:
+    """What a verdict says beyond its kind, short and without secrets."""
+    match verdict:
+        case Settled(amount=amount):
+            return amount.text() + " " + amount.currency if amount else ""
+        case Returned(event_id=event, amount=amount):
+            return f"{event} {amount.text() + ' ' + amount.currency if amount else ''}".strip()
+        case Rejected(reason=reason, elsewhere=elsewhere):
+            return reason + (" (another route may do)" if elsewhere else "")
+        case Accepted():
+            return ""
+        case _:
+            return verdict.why

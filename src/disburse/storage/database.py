@@ -1,0 +1,228 @@
+"""Connections and transactions. Lives here: how a transaction is begun, bounded, ended and, when it must be, run again.
+
+Every transaction of the house may run twice: after a deadlock or serialization failure, when the connection broke, and when
+the outcome of its COMMIT is unknown (about half of those did commit). So operations draw ids and times once, outside, and
+recognise their own rows; `Transaction.rerun` says that the first run may have left them. No other file begins a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any, TypeVar
+
+import asyncpg
+
+from disburse.domain.ports import Clock, World
+
+T = TypeVar("T")
+AccountKey = tuple[int, int, str, str]
+"""Shard, merchant, currency, account."""
+
+_ACCOUNTS_REMEMBERED = 200_000
+
+TRANSACTION_S = 4.0
+"""A transaction lives at most so long; the server ends it too."""
+
+_TRIES = 12
+_AGAIN = (
+    asyncpg.exceptions.DeadlockDetectedError,
+    asyncpg.exceptions.SerializationError,
+    asyncpg.exceptions.TooManyConnectionsError,
+)
+_BROKEN = (
+    asyncpg.exceptions.PostgresConnectionError,
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CrashShutdownError,
+    asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.QueryCanceledError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
+
+class StoreUnavailable(Exception):
+    """The database did not do this in time. What was asked may have been done or not: ask again with the same ids."""
+
+
+class UnsafeDatabase(Exception):
+    """The database is set up so that it may forget what it promised."""
+
+
+class Transaction:
+    """One open transaction. `rerun`: an earlier run of the same work may have been committed.
+
+    `known_accounts` are account rows seen committed by this process; what the work learns is added when it is committed.
+    """
+
+    __slots__ = ("connection", "known_accounts", "learned_accounts", "rerun")
+
+    def __init__(self, connection: Any, rerun: bool, known_accounts: AbstractSet[AccountKey] = frozenset()) -> None:
+        self.connection = connection
+        self.rerun = rerun
+        self.known_accounts = known_accounts
+        self.learned_accounts: set[AccountKey] = set()
+
+    async def fetch(self, sql: str, *values: Any) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self.connection.fetch(sql, *values)
+        return rows
+
+    async def fetchrow(self, sql: str, *values: Any) -> asyncpg.Record | None:
+        row: asyncpg.Record | None = await self.connection.fetchrow(sql, *values)
+        return row
+
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        return await self.connection.fetchval(sql, *values)
+
+    async def execute(self, sql: str, *values: Any) -> str:
+        status: str = await self.connection.execute(sql, *values)
+        return status
+
+    async def database_now(self) -> datetime:
+        """The database's clock, which leases read: the one clock that all workers share."""
+        moment: datetime = await self.connection.fetchval("SELECT clock_timestamp()")
+        return moment
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        await self.connection.executemany(sql, rows)
+
+
+async def _keep(connection: Any) -> None:
+    """Our transactions leave nothing behind in a session, so giving one back needs no round trip."""
+
+
+_SESSION = {
+    "timezone": "UTC",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "random_page_cost": "0.1",  # what is hot is in memory: a look-up by key is never the dear way
+    "statement_timeout": "4000",
+    "idle_in_transaction_session_timeout": "4000",
+    "application_name": "disburse",
+}
+# A plan is made once, perhaps on an empty table, and kept: every hot statement looks rows up by key, so nothing else is planned.
+_BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_material": "off"}
+
+
+class Database:
+    """A pool of connections as the program's own role. Get one from `open_database`."""
+
+    def __init__(self, pool: Any, clock: Clock, random_jitter: Callable[[float, float], float]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._jitter = random_jitter
+        self._known_accounts: set[AccountKey] = set()
+
+    async def close(self) -> None:
+        try:
+            async with self._clock.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
+        """Run `work` in one transaction and commit it, again if need be, until `deadline` (monotonic seconds).
+
+        Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
+        """
+        rerun = False
+        for attempt in range(_TRIES):
+            try:
+                async with self._clock.timeout(TRANSACTION_S):
+                    return await self._once(work, rerun)
+            except _AGAIN as fault:
+                last: BaseException = fault
+            except _BROKEN as fault:
+                last, rerun = fault, True
+            pause = min(0.02 * 2**attempt, 1.0) * self._jitter(0.5, 1.5)
+            if deadline is not None and self._clock.monotonic() + pause >= deadline:
+                break
+            await self._clock.sleep(pause)
+        raise StoreUnavailable(type(last).__name__) from last
+
+    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool) -> T:
+        connection = await self._pool.acquire()
+        clean = False
+        try:
+            await connection.execute("BEGIN")
+            tx = Transaction(connection, rerun, self._known_accounts)
+            try:
+                result = await work(tx)
+            except Exception:
+                await connection.execute("ROLLBACK")
+                clean = True
+                raise
+            await connection.execute("COMMIT")
+            clean = True
+            self._learn(tx.learned_accounts)
+            return result
+        finally:
+            if not clean:
+                connection.terminate()  # whatever it was doing is no longer ours
+            await self._pool.release(connection)
+
+    def _learn(self, accounts: set[AccountKey]) -> None:
+        if accounts:
+            if len(self._known_accounts) > _ACCOUNTS_REMEMBERED:
+                self._known_accounts.clear()
+            self._known_accounts |= accounts
+
+    async def snapshot(self, work: Callable[[Transaction], Awaitable[T]], *, timeout_s: float = 600) -> T:
+        """Run read-only `work` on one snapshot, for reports: nothing is retried and planning is left to the server."""
+        connection = await self._pool.acquire()
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(f"SET LOCAL statement_timeout = {int(timeout_s * 1000)}")
+                await connection.execute("SET LOCAL plan_cache_mode = auto")
+                for name in _BY_KEY:
+                    await connection.execute(f"SET LOCAL {name} = on")
+                return await work(Transaction(connection, rerun=False))
+        finally:
+            await self._pool.release(connection)
+
+    async def listen(self, channel: str, heard: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+        """Call `heard` on every NOTIFY of a channel: a hint beside polling. Returns how to stop."""
+        connection = await self._pool.acquire()
+
+        def on_notify(*_: Any) -> None:
+            heard()
+
+        await connection.add_listener(channel, on_notify)
+
+        async def stop() -> None:
+            if not connection.is_closed():
+                await connection.remove_listener(channel, on_notify)
+            await self._pool.release(connection)
+
+        return stop
+
+    async def notify(self, channel: str) -> None:
+        """Wake whoever listens, outside any transaction of ours."""
+        await self._pool.execute("SELECT pg_notify($1, '')", channel)
+
+
+async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool = False) -> Database:
+    """Connect as the program's role. Refuses a server that may forget (`fsync` or `full_page_writes` off) unless told otherwise.
+
+    Raises UnsafeDatabase, and StoreUnavailable when no connection can be made.
+    """
+    settings = {**_SESSION, **_BY_KEY, "role": "disburse_app", "search_path": "disburse"}
+    try:
+        probe = await asyncpg.connect(dsn, server_settings=settings, timeout=10)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as fault:
+        raise StoreUnavailable(f"no connection to the database: {type(fault).__name__}") from None
+    try:
+        for name in ("fsync", "full_page_writes"):
+            if await probe.fetchval("SELECT current_setting($1)", name) == "off" and not unsafe:
+                raise UnsafeDatabase(f"The database runs with {name}=off and may lose acknowledged payouts. Turn it on.")
+        if await probe.fetchval("SELECT current_setting('synchronous_commit')") in ("off", "local"):
+            settings["synchronous_commit"] = "on"
+    finally:
+        await probe.close()
+    pool = await asyncpg.create_pool(
+        dsn, min_size=1, max_size=size, server_settings=settings, reset=_keep, timeout=10, max_inactive_connection_lifetime=0
+    )
+    return Database(pool, world.clock, world.random.uniform)

@@ -1,0 +1,241 @@
+"""Reading payouts and attempts. Writing them is `unit.py`'s; deciding about them is the domain's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from disburse.domain.attempt import AttemptState
+from disburse.domain.ledger import Books
+from disburse.domain.money import Money
+from disburse.domain.payout import FINAL, PayoutState
+from disburse.storage.database import Transaction
+
+
+@dataclass(slots=True)
+class Payout:
+    """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown."""
+
+    shard: int
+    payout_id: UUID
+    merchant_id: int
+    number: int
+    surface: str
+    reference: str | None
+    base: str
+    fingerprint: bytes
+    rail: str
+    currency: str
+    amount_minor: int
+    fee_minor: int
+    amount_text: str
+    display: str
+    sealed: bytes
+    sandbox_only: bool
+    state: PayoutState
+    frozen: str | None
+    reason: str | None
+    attempts: int
+    returned_minor: int
+    created_at: datetime
+    expires_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    first_event: int
+    last_event: int
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.amount_minor, self.currency)
+
+    @property
+    def fee(self) -> Money:
+        return Money(self.fee_minor, self.currency)
+
+    @property
+    def books(self) -> Books:
+        return Books(self.payout_id, self.merchant_id, self.currency, self.amount_minor, self.fee_minor)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+
+_COLUMNS = """p.shard, p.payout_id, p.merchant_id, p.number, p.surface, p.reference, p.base, p.fingerprint, p.rail, p.currency,
+    p.amount_minor, p.fee_minor, p.amount_text, p.display, p.sealed, p.sandbox_only, p.state, p.frozen, p.reason, p.attempts,
+    p.returned_minor, p.created_at, p.expires_at, p.updated_at, p.finished_at, p.first_event, p.last_event"""
+_STATES = {str(state): state for state in PayoutState}
+_WIDTH = 27
+
+
+def _payout(row: Any) -> Payout:
+    values = list(row[:_WIDTH])
+    values[16] = _STATES[values[16]]
+    return Payout(*values)
+
+
+async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
+    """The payouts of one bucket that have these ids."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+    )
+    return {row[1]: _payout(row) for row in rows}
+
+
+async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
+    """The payouts of one bucket that stand for these obligations (see `identifiers.base_of`)."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
+    )
+    return {row[6]: _payout(row) for row in rows}
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt as it stands."""
+
+    number: int
+    state: AttemptState
+    due_at: datetime
+    connector: str | None
+    end_to_end_id: str | None
+    owner: str | None
+    epoch: int
+    lease_until: datetime | None
+    opened_at: datetime | None
+    provider_reference: str | None
+    doubt_turns: int
+    doubt_since: datetime | None
+    asked: int
+    ask_at: datetime | None
+    ended_at: datetime | None
+    reason: str | None
+
+
+_ATTEMPT = """a.number, a.state, a.due_at, a.connector, a.end_to_end_id, a.owner, a.epoch, a.lease_until, a.opened_at,
+    a.provider_reference, a.doubt_turns, a.doubt_since, a.asked, a.ask_at, a.ended_at, a.reason"""
+_ATTEMPT_STATES = {str(state): state for state in AttemptState}
+
+
+def _attempt(values: Sequence[Any]) -> Attempt:
+    return Attempt(values[0], _ATTEMPT_STATES[values[1]], *values[2:])
+
+
+async def attempts_of(tx: Transaction, shard: int, payout: UUID) -> list[Attempt]:
+    """All attempts of a payout, first to last."""
+    rows = await tx.fetch(
+        f"SELECT {_ATTEMPT} FROM attempts a WHERE a.shard = $1 AND a.payout_id = $2 ORDER BY a.number", shard, payout
+    )
+    return [_attempt(tuple(row)) for row in rows]
+
+
+async def with_attempts(
+    tx: Transaction, shard: int, which: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], tuple[Payout, Attempt]]:
+    """Payouts with one named attempt each."""
+    rows = await tx.fetch(
+        f"""SELECT {_COLUMNS}, {_ATTEMPT}
+            FROM unnest($2::uuid[], $3::int2[]) AS d (payout_id, number)
+            JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
+            JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
+        shard,
+        [payout for payout, _ in which],
+        [number for _, number in which],
+    )
+    found = {}
+    for row in rows:
+        attempt = _attempt(tuple(row)[_WIDTH:])
+        found[row[1], attempt.number] = (_payout(row), attempt)
+    return found
+
+
+async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
+    """Attempts that may be claimed, longest waiting first: (payout, number, merchant). Looked for without a lock."""
+    rows = await tx.fetch(
+        """SELECT payout_id, number, merchant_id FROM attempts
+           WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $3""",
+        shard,
+        now,
+        limit,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
+    """Attempts whose end nobody knows and whose next question is due, most overdue first: (payout, number, merchant)."""
+    rows = await tx.fetch(
+        """SELECT payout_id, number, merchant_id FROM attempts
+           WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $3""",
+        shard,
+        now,
+        limit,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:
+    """Payouts that nobody executed in time: (payout, merchant)."""
+    rows = await tx.fetch(
+        """SELECT payout_id, merchant_id FROM expiries WHERE shard = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3""",
+        shard,
+        now,
+        limit,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def settle_expiries(
+    tx: Transaction, shard: int, done: Sequence[UUID], later: Sequence[tuple[UUID, datetime]]
+) -> None:
+    """Take payouts off the sweeper's list, or move them to a later time."""
+    if done:
+        await tx.execute("DELETE FROM expiries WHERE shard = $1 AND payout_id = ANY ($2::uuid[])", shard, list(done))
+    if later:
+        await tx.execute(
+            """UPDATE expiries e SET expires_at = d.at FROM unnest($2::uuid[], $3::timestamptz[]) AS d (payout_id, at)
+               WHERE e.shard = $1 AND e.payout_id = d.payout_id""",
+            shard,
+            [payout for payout, _ in later],
+            [at for _, at in later],
+        )
+
+
+async def refused_by(tx: Transaction, shard: int, which: Sequence[UUID]) -> dict[UUID, set[str]]:
+    """Connectors that refused earlier attempts of these payouts."""
+    rows = await tx.fetch(
+        """SELECT payout_id, connector FROM attempts
+           WHERE shard = $1 AND payout_id = ANY ($2::uuid[]) AND state = 'rejected'""",
+        shard,
+        list(which),
+    )
+    refused: dict[UUID, set[str]] = {}
+    for row in rows:
+        refused.setdefault(row[0], set()).add(row[1])
+    return refused
+
+
+async def set_questions(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]]) -> None:
+    """Count one more question about each attempt and set when the next one is due."""
+    if times:
+        await tx.execute(
+            """UPDATE attempts a SET asked = a.asked + 1, ask_at = d.at
+               FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[]) AS d (payout_id, number, at)
+               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
+            shard,
+            *[list(column) for column in zip(*times, strict=True)],
+        )
+
+
+async def postpone(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]]) -> None:
+    """Let due attempts rest until a later time."""
+    if times:
+        await tx.execute(
+            """UPDATE attempts a SET due_at = d.at
+               FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[]) AS d (payout_id, number, at)
+               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = 'due'""",
+            shard,
+            *[list(column) for column in zip(*times, strict=True)],
+        )
