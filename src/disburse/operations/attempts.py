@@ -23,7 +23,6 @@ from disburse.storage.database import Transaction
 from disburse.storage.payouts import Attempt, Payout
 from disburse.storage.unit import Unit
 
-
 FROZEN_REST = timedelta(minutes=10)
 """A due attempt of a frozen payout is looked at again only so often: a person moves it, not we."""
 

@@ -6,6 +6,7 @@ Both are made when they are missing and the connecting user may make roles.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -65,10 +66,9 @@ async def pending(connection: Any) -> list[str]:
 async def _make_roles(connection: Any) -> None:
     for role in ("disburse_owner", "disburse_app"):
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
-            try:
+            # another database of the same server may be migrated at the same moment
+            with contextlib.suppress(asyncpg.exceptions.DuplicateObjectError, asyncpg.exceptions.UniqueViolationError):
                 await connection.execute(f"CREATE ROLE {role} NOLOGIN")
-            except asyncpg.exceptions.DuplicateObjectError:
-                pass  # another database of the same server was migrated at the same moment
         if not await connection.fetchval("SELECT pg_has_role(current_user, $1, 'MEMBER')", role):
             await connection.execute(f"GRANT {role} TO CURRENT_USER")
     if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = 'disburse'"):

@@ -1,0 +1,256 @@
+"""The desk: what doors and workers are given. Lives here: the queues in front of the operations, and drafting a payout.
+
+A door decodes, recognises the merchant, drafts a payout (`Desk.draft`: ids, time, end-to-end base, sealed destination, all
+drawn once) and hands it in; a worker claims and records. Everything goes through group commit. Whoever waits for a payout to
+become final is told here, in this process at once and from other processes by NOTIFY, with polling behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from disburse.domain.destinations import Destination
+from disburse.domain.fees import FeeRule, fee
+from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
+from disburse.domain.money import Money
+from disburse.domain.ports import World
+from disburse.domain.refusals import Refusal
+from disburse.domain.routing import Route, choose
+from disburse.operations import attempts, evidence, merchants, payouts
+from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
+from disburse.operations.evidence import Applied, Heard
+from disburse.operations.group_commit import GroupCommit
+from disburse.operations.merchants import TopUp
+from disburse.operations.payouts import Act, CreatePayout, Found, Look
+from disburse.operations.recognise import Recognition
+from disburse.storage.database import Database
+from disburse.storage.merchants import Merchant
+from disburse.storage.payouts import Payout
+from disburse.storage.vault import Vault
+
+K = TypeVar("K")
+
+DUE, FINAL = "disburse_due", "disburse_final"
+"""NOTIFY channels: an attempt became due; a payout became final. Hints only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Where the lengths of written batches are told, by operation."""
+
+    heard: Callable[[str, int], None]
+
+    def of(self, operation: str) -> Callable[[int], None]:
+        return partial(self.heard, operation)
+
+
+class Bell(Generic[K]):
+    """Who waits for a key to ring. A ring nobody waits for is lost: whoever waits looks at the rows first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[asyncio.Future[None]]] = {}
+
+    def waiting(self) -> list[K]:
+        return list(self._waiting)
+
+    def enter(self, key: K) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        return future
+
+    def leave(self, key: K, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(key, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._waiting.pop(key, None)
+
+    def ring(self, key: K) -> None:
+        for future in self._waiting.pop(key, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+class Desk:
+    """Operations behind their queues. One per process; made by `disburse.wiring`."""
+
+    def __init__(
+        self,
+        database: Database,
+        world: World,
+        vault: Vault,
+        installation: UUID,
+        *,
+        routes: Sequence[Route],
+        fees: Mapping[str, FeeRule],
+        batches: Batches,
+    ) -> None:
+        self.database = database
+        self.world = world
+        self.vault = vault
+        self.installation = installation
+        self.routes = routes
+        self.fees = fees
+        self.recognition = Recognition(database, world)
+        self.finals: Bell[UUID] = Bell()
+        self.on_due: Callable[[], None] = _nobody
+        self.on_final: Callable[[], None] = _nobody
+        clock = world.clock
+        routed = partial(evidence.record, routes=routes)
+        self._create = GroupCommit[CreatePayout, Found | Refusal](
+            database, payouts.create, clock, sizes=batches.of("create")
+        )
+        self._execute = GroupCommit[Act, Payout | Refusal](
+            database, payouts.execute, clock, sizes=batches.of("execute")
+        )
+        self._cancel = GroupCommit[Act, Payout | Refusal](database, payouts.cancel, clock, sizes=batches.of("cancel"))
+        self._look = GroupCommit[Look, Found | Refusal](database, payouts.look, clock, sizes=batches.of("look"))
+        self._look_by_id = GroupCommit[Act, Payout | Refusal](
+            database, payouts.look_by_id, clock, sizes=batches.of("look_by_id")
+        )
+        self._record = GroupCommit[Heard, Applied](database, routed, clock, sizes=batches.of("record"))
+        self._top_up = GroupCommit[TopUp, bool | Refusal](
+            database, merchants.top_up, clock, sizes=batches.of("top_up")
+        )
+
+    def draft(
+        self,
+        merchant: Merchant,
+        destination: Destination,
+        amount: Money,
+        *,
+        surface: str,
+        reference: str | None,
+        amount_text: str,
+        execute: bool,
+        actor: str,
+        comment: str | None = None,
+        sandbox_only: bool = False,
+    ) -> CreatePayout:
+        """A payout ready to be made: everything drawn, derived and sealed, once."""
+        at = self.world.clock.now()
+        identifier = payout_id(merchant.shard, at, self.world.random.bytes(10))
+        number, rail = merchant.merchant_id, str(destination.rail)
+        payee = destination.fingerprint_text()
+        content = b"%s\n%d %s" % (payee, amount.minor, amount.currency.encode())
+        return CreatePayout(
+            payout_id=identifier,
+            merchant_id=number,
+            surface=surface,
+            reference=reference,
+            base=self.base(merchant, surface, reference, identifier),
+            fingerprint=self.vault.fingerprint(content, number),
+            rail=rail,
+            amount=amount,
+            fee=fee(merchant.fee_rule(rail, self.fees), amount),
+            amount_text=amount_text,
+            display=destination.display(),
+            destination_digest=self.vault.fingerprint(payee, number),
+            sealed=self.vault.seal(destination.to_bytes(), merchant_id=number, payout_id=identifier.bytes),
+            at=at,
+            actor=actor,
+            execute=execute,
+            comment=comment,
+            sandbox_only=sandbox_only,
+        )
+
+    def base(self, merchant: Merchant, surface: str, reference: str | None, identifier: UUID) -> str:
+        """The obligation's part of every end-to-end id of a payout."""
+        return base_of(merchant.shard, self.installation, merchant.merchant_id, surface, reference, identifier)
+
+    def has_route(self, rail: str, currency: str, *, sandbox_only: bool = False) -> bool:
+        return choose(self.routes, rail, currency, sandbox_only=sandbox_only) is not None
+
+    async def create(self, merchant: Merchant, command: CreatePayout, *, deadline: float | None = None) -> Found | Refusal:
+        """Make a payout, or find the one its reference has. Returns once that is committed."""
+        result = await self._create.submit(merchant.shard, command, deadline=deadline, key=command.base)
+        if command.execute and isinstance(result, Found) and result.fresh:
+            self.on_due()
+        return result
+
+    def is_creating(self, base: str) -> bool:
+        """Whether a create command for this obligation waits for its commit in this process."""
+        return self._create.is_waiting(base)
+
+    async def execute(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
+        result = await self._execute.submit(merchant.shard, act, deadline=deadline)
+        self.on_due()
+        return result
+
+    async def cancel(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
+        return await self._cancel.submit(merchant.shard, act, deadline=deadline)
+
+    async def look(self, merchant: Merchant, base: str, *, deadline: float | None = None) -> Found | Refusal:
+        return await self._look.submit(merchant.shard, Look(base, merchant.merchant_id), deadline=deadline)
+
+    async def look_by_id(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
+        return await self._look_by_id.submit(merchant.shard, act, deadline=deadline)
+
+    async def top_up(self, merchant: Merchant, command: TopUp) -> bool | Refusal:
+        return await self._top_up.submit(merchant.shard, command)
+
+    def act(self, merchant: Merchant, payout: UUID, actor: str) -> Act:
+        return Act(payout, merchant.merchant_id, self.world.clock.now(), actor)
+
+    async def claim(self, shard: int, claims: Sequence[Claim]) -> list[Opened | None]:
+        """Open attempts for one owner: a list is a transaction."""
+        return await self.database.run(lambda tx: attempts.claim(tx, shard, claims, routes=self.routes))
+
+    async def take_questions(self, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
+        return await self.database.run(lambda tx: attempts.take_questions(tx, shard, asks))
+
+    async def expire(self, shard: int, acts: Sequence[Act]) -> list[Payout | Refusal]:
+        return await self.database.run(lambda tx: payouts.expire(tx, shard, acts))
+
+    async def hear(self, message: Heard) -> Applied:
+        """Store and apply what a provider said. Returns once it is committed."""
+        parts = read_end_to_end_id(message.end_to_end_id)
+        applied = await self._record.submit(parts[0] if parts else 0, message)
+        if applied.payout is not None:
+            if applied.payout.final:
+                self.finals.ring(applied.payout.payout_id)
+                self.on_final()
+            elif applied.effect == "queued":
+                self.on_due()
+        return applied
+
+    async def create_and_wait(
+        self, merchant: Merchant, command: CreatePayout, *, deadline: float, wait_s: float
+    ) -> Found | Refusal:
+        """Make and execute a payout and wait up to `wait_s` for its end: as it stands then, committed in either case.
+
+        A known reference is answered at once. `deadline` (monotonic) bounds the beginning of the create command only.
+        """
+        if wait_s <= 0:
+            return await self.create(merchant, command, deadline=deadline)
+        ring = self.finals.enter(command.payout_id)  # before the payout exists, so that its end cannot be missed
+        try:
+            made = await self.create(merchant, command, deadline=deadline)
+            if not isinstance(made, Found) or not made.fresh or made.payout.final:
+                return made
+            try:
+                async with self.world.clock.timeout(wait_s):
+                    await ring
+            except TimeoutError:
+                return made  # still under way, as far as this process has heard
+        finally:
+            self.finals.leave(command.payout_id, ring)
+        now = await self.look(merchant, command.base)
+        return now if isinstance(now, Found) else made
+
+    async def drain(self) -> None:
+        """Wait until everything handed in was answered."""
+        queues: list[Callable[[], Awaitable[None]]] = [
+            self._create.drain, self._execute.drain, self._cancel.drain, self._record.drain, self._top_up.drain,
+        ]  # fmt: skip
+        for drain in queues:
+            await drain()
+
+
+def _nobody() -> None:
+    """Nobody to wake."""

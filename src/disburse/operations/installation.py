@@ -1,0 +1,54 @@
+"""Who this installation is. Lives here: its one row, made once, and the check that this is still the database we left.
+
+A database restored from a backup or copied beside the original has another timeline or system identifier than its row says:
+it starts in quarantine, sends nothing and waits for persons (invariant R2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from disburse.domain.identifiers import payout_id
+from disburse.domain.ports import World
+from disburse.storage.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """`quarantined`: the database is not the one that this installation last ran on."""
+
+    installation_id: UUID
+    quarantined: bool
+
+
+async def open_installation(tx: Transaction, world: World) -> Installation:
+    """The installation of this database; made when there is none."""
+    here = await tx.fetchrow(
+        """SELECT (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
+                  (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline"""
+    )
+    if here is None:
+        raise AssertionError("the server does not say who it is")
+    fresh = payout_id(0, world.clock.now(), world.random.bytes(10))
+    await tx.execute(
+        """INSERT INTO installation (installation_id, created_at, system_identifier, timeline) VALUES ($1, $2, $3, $4)
+           ON CONFLICT DO NOTHING""",
+        fresh,
+        world.clock.now(),
+        here["system_identifier"],
+        here["timeline"],
+    )
+    row = await tx.fetchrow("SELECT installation_id, system_identifier, timeline FROM installation")
+    if row is None:
+        raise AssertionError("the installation has no row")
+    same = (row["system_identifier"], row["timeline"]) == (here["system_identifier"], here["timeline"])
+    return Installation(row["installation_id"], quarantined=not same)
+
+
+async def release_quarantine(tx: Transaction) -> None:
+    """Accept the database as it is: a person has compared it with the providers' books."""
+    await tx.execute(
+        """UPDATE installation SET system_identifier = (SELECT system_identifier FROM pg_control_system()),
+               timeline = (SELECT timeline_id FROM pg_control_checkpoint())"""
+    )

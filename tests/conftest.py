@@ -1,0 +1,97 @@
+"""What every test may ask for: a real PostgreSQL, a fresh database cloned from a migrated template, the real world's ports.
+
+Set DISBURSE_TEST_DATABASE_URL to a superuser's URL to run on another server than the embedded one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import hypothesis
+import pytest
+
+from disburse.domain.ports import World
+from disburse.storage.database import Database, open_database
+from disburse.storage.embedded import EmbeddedServer
+from disburse.storage.migrate import migrate
+from disburse.world import real_world
+
+hypothesis.settings.register_profile("house", deadline=None, max_examples=60, derandomize=True)
+hypothesis.settings.load_profile("house")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """A PostgreSQL server shared by all workers of the run: a function from a database's name to its URL."""
+    url = os.environ.get("DISBURSE_TEST_DATABASE_URL")
+    if url:
+        yield lambda database: urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+        return
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    embedded = EmbeddedServer(root / "server", options={"fsync": "off"})
+    endpoint = embedded.start()
+    try:
+        yield lambda database: endpoint.dsn(database)
+    finally:
+        embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database that tests clone; made once a run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    name = "disburse_template"
+    with (root / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "template.made").exists():
+            asyncio.run(_make_template(server, name))
+            Path(root / "template.made").touch()
+    return name
+
+
+async def _make_template(server: Callable[[str], str], name: str) -> None:
+    admin = await asyncpg.connect(server("postgres"))
+    await admin.execute(f"DROP DATABASE IF EXISTS {name}")
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    await migrate(server(name))
+
+
+@pytest.fixture
+async def dsn(server: Callable[[str], str], template: str) -> AsyncIterator[str]:
+    """The superuser's URL of a fresh, migrated database of this test's own."""
+    name = f"disburse_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(server("postgres"))
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield server(name)
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+@pytest.fixture
+def world() -> World:
+    """The real clock and randomness; tests that move time use `tests/clock.py`."""
+    return real_world()
+
+
+@pytest.fixture
+async def database(dsn: str, world: World) -> AsyncIterator[Database]:
+    """The test's own database, as the program's role."""
+    opened = await open_database(dsn, world, unsafe=True)
+    yield opened
+    await opened.close()
