@@ -7,6 +7,8 @@ and lease are committed before the first byte leaves. At most one attempt of a p
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -35,3 +37,25 @@ MOVED_NOTHING = frozenset({A.REJECTED, A.NOT_SENT})
 LIVE = frozenset(AttemptState) - MOVED_NOTHING
 ASKABLE = frozenset({A.OPEN, A.ACCEPTED, A.UNKNOWN})
 """Attempts whose end we do not know: the inquirer asks about them until somebody knows."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt as it stands."""
+
+    number: int
+    state: AttemptState
+    due_at: datetime
+    connector: str | None
+    end_to_end_id: str | None
+    owner: str | None
+    epoch: int
+    lease_until: datetime | None
+    opened_at: datetime | None
+    provider_reference: str | None
+    doubt_turns: int
+    doubt_since: datetime | None
+    asked: int
+    ask_at: datetime | None
+    ended_at: datetime | None
+    reason: str | None

@@ -9,8 +9,13 @@ that the table does not list do not exist: no code assigns a state by hand.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
+from disburse.domain.ledger import Books
+from disburse.domain.money import Money
 from disburse.domain.refusals import Refusal
 
 
@@ -114,3 +119,52 @@ def advance(state: PayoutState, step: Step) -> PayoutState:
         return MOVES[state][step]
     except KeyError:
         raise WrongState(state, step) from None
+
+
+@dataclass(slots=True)
+class Payout:
+    """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown."""
+
+    shard: int
+    payout_id: UUID
+    merchant_id: int
+    number: int
+    surface: str
+    reference: str | None
+    base: str
+    fingerprint: bytes
+    rail: str
+    currency: str
+    amount_minor: int
+    fee_minor: int
+    amount_text: str
+    display: str
+    sealed: bytes
+    sandbox_only: bool
+    state: PayoutState
+    frozen: str | None
+    reason: str | None
+    attempts: int
+    returned_minor: int
+    created_at: datetime
+    expires_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    first_event: int
+    last_event: int
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.amount_minor, self.currency)
+
+    @property
+    def fee(self) -> Money:
+        return Money(self.fee_minor, self.currency)
+
+    @property
+    def books(self) -> Books:
+        return Books(self.payout_id, self.merchant_id, self.currency, self.amount_minor, self.fee_minor)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.identifiers import end_to_end_id
-from disburse.domain.payout import PayoutState, Step, advance
+from disburse.domain.payout import Payout, PayoutState, Step, advance
 from disburse.domain.routing import Route, choose
 from disburse.domain.schedule import ask_in_s
 from disburse.operations.payouts import move_row
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
-from disburse.storage.payouts import Attempt, Payout
 from disburse.storage.unit import Unit
 
 FROZEN_REST = timedelta(minutes=10)

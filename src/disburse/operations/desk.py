@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -17,7 +18,9 @@ from uuid import UUID
 from disburse.domain.destinations import Destination
 from disburse.domain.fees import FeeRule, fee
 from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
+from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
+from disburse.domain.payout import Payout
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Route, choose
@@ -28,10 +31,13 @@ from disburse.operations.group_commit import GroupCommit
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.recognise import Recognition
-from disburse.storage.database import Database
-from disburse.storage.merchants import Merchant
-from disburse.storage.payouts import Payout
-from disburse.storage.vault import Vault
+from disburse.storage import payouts as stored
+from disburse.storage import workers
+from disburse.storage.database import Database, StoreUnavailable, Transaction
+from disburse.storage.merchants import drop_tokens
+from disburse.storage.vault import SealBroken, Vault
+
+__all__ = ["Batches", "Bell", "Desk", "SealBroken", "StoreUnavailable"]
 
 K = TypeVar("K")
 
@@ -206,6 +212,44 @@ class Desk:
 
     async def expire(self, shard: int, acts: Sequence[Act]) -> list[Payout | Refusal]:
         return await self.database.run(lambda tx: payouts.expire(tx, shard, acts))
+
+    async def due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
+        """Attempts that may be claimed now."""
+        now = self.world.clock.now()
+        return await self.database.run(lambda tx: stored.due(tx, shard, now, limit))
+
+    async def questions_due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
+        """Attempts whose next question is due, by the database's clock."""
+
+        async def work(tx: Transaction) -> list[tuple[UUID, int, int]]:
+            return await stored.to_ask(tx, shard, await tx.database_now(), limit)
+
+        return await self.database.run(work)
+
+    async def expiries_due(self, shard: int, limit: int) -> list[tuple[UUID, int]]:
+        """Payouts (with their merchants) that nobody executed in time."""
+        now = self.world.clock.now()
+        return await self.database.run(lambda tx: stored.to_expire(tx, shard, now, limit))
+
+    async def states(self, shard: int, which: Sequence[UUID]) -> list[Payout]:
+        """These payouts as they stand."""
+        found = await self.database.run(lambda tx: stored.by_id(tx, shard, which))
+        return list(found.values())
+
+    async def worker_seen(self, worker_id: str) -> None:
+        """Say that a worker lives."""
+        at = self.world.clock.now()
+        await self.database.run(lambda tx: workers.seen(tx, worker_id, at, forget_before=at - timedelta(days=1)))
+
+    async def forget_tokens(self) -> None:
+        """Forget user tokens that ended more than a day ago."""
+        before = self.world.clock.now() - timedelta(days=1)
+        await self.database.run(lambda tx: drop_tokens(tx, before))
+
+    def open_destination(self, payout: Payout) -> Destination:
+        """Where the money goes, in clear: for the worker that sends. Raises SealBroken."""
+        plain = self.vault.open(payout.sealed, merchant_id=payout.merchant_id, payout_id=payout.payout_id.bytes)
+        return Destination.from_bytes(plain)
 
     async def hear(self, message: Heard) -> Applied:
         """Store and apply what a provider said. Returns once it is committed."""

@@ -13,17 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.evidence import Case, Ruling, rule
 from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
-from disburse.domain.payout import PayoutState
+from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route, choose
 from disburse.domain.schedule import ask_in_s, try_again_in_s
 from disburse.operations.payouts import move_row
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
-from disburse.storage.payouts import Attempt, Payout
 from disburse.storage.unit import Unit
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from disburse.domain import ledger
 from disburse.domain.identifiers import MERCHANTS, payout_id
+from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
@@ -21,7 +22,6 @@ from disburse.operations.payouts import NoSuchMerchant
 from disburse.operations.secrets import digest, new_secret
 from disburse.storage import merchants
 from disburse.storage.database import Database, Transaction
-from disburse.storage.merchants import Merchant
 from disburse.storage.unit import Unit
 from disburse.storage.vault import Vault
 

@@ -17,11 +17,10 @@ from uuid import UUID
 
 from disburse.domain.attempt import AttemptState
 from disburse.domain.money import Money
-from disburse.domain.payout import PayoutState, Step, WrongState, advance
+from disburse.domain.payout import Payout, PayoutState, Step, WrongState, advance
 from disburse.domain.refusals import Refusal
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
-from disburse.storage.payouts import Payout
 from disburse.storage.unit import Unit
 
 EXECUTE_WITHIN = timedelta(hours=24)

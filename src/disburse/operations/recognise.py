@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from disburse.domain.merchant import Merchant
 from disburse.domain.ports import World
 from disburse.operations.secrets import digest, new_secret
 from disburse.storage import merchants
 from disburse.storage.database import Database, Transaction
-from disburse.storage.merchants import Merchant
 
 CACHE_S = 5.0
 TOKEN_LIFE = timedelta(minutes=30)

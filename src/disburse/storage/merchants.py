@@ -3,58 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from disburse.domain.fees import FREE, FeeRule
 from disburse.domain.identifiers import shard_of_lookup
+from disburse.domain.merchant import Merchant
 from disburse.storage.database import Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class Merchant:
-    """A merchant as the doors need it. The digests are SHA-256; `sign_key_sealed` is opened by the vault alone.
-
-    `fees` by rail, JSON text of `{rail: [basis points, minimum minor, maximum minor or null]}`; a rail it does not name has
-    the installation's fee. `answer_wait_ms`: how long a massPayment call may wait for a final state.
-    """
-
-    shard: int
-    merchant_id: int
-    name: str
-    login: str
-    payouts: str
-    pci_dss: bool
-    require_sign: bool
-    sbp_bank: str | None
-    answer_wait_ms: int
-    payout_id_as_number: bool
-    json_by_default: bool
-    state_word: str | None
-    language: str
-    eshop_id: int | None
-    project_id: int
-    fees: str
-    password_digest: bytes
-    unitpay_key_digest: bytes
-    unitpay_test_key_digest: bytes
-    bearer_digest: bytes
-    api_key_digest: bytes
-    sign_key_sealed: bytes
-
-    def __repr__(self) -> str:
-        return f"Merchant({self.merchant_id})"
-
-    def fee_rule(self, rail: str, installation: Mapping[str, FeeRule]) -> FeeRule:
-        """The fee of a rail: the merchant's own, else the installation's, else none."""
-        own = msgspec.json.decode(self.fees, type=dict[str, tuple[int, int, int | None]])
-        if rail in own:
-            return FeeRule(*own[rail])
-        return installation.get(rail, FREE)
-
 
 _COLUMNS = ", ".join(field.name for field in fields(Merchant))
 SETTABLE = frozenset({

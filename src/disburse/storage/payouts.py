@@ -3,66 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from disburse.domain.attempt import AttemptState
-from disburse.domain.ledger import Books
-from disburse.domain.money import Money
-from disburse.domain.payout import FINAL, PayoutState
+from disburse.domain.attempt import Attempt, AttemptState
+from disburse.domain.payout import Payout, PayoutState
 from disburse.storage.database import Transaction
-
-
-@dataclass(slots=True)
-class Payout:
-    """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown."""
-
-    shard: int
-    payout_id: UUID
-    merchant_id: int
-    number: int
-    surface: str
-    reference: str | None
-    base: str
-    fingerprint: bytes
-    rail: str
-    currency: str
-    amount_minor: int
-    fee_minor: int
-    amount_text: str
-    display: str
-    sealed: bytes
-    sandbox_only: bool
-    state: PayoutState
-    frozen: str | None
-    reason: str | None
-    attempts: int
-    returned_minor: int
-    created_at: datetime
-    expires_at: datetime
-    updated_at: datetime
-    finished_at: datetime | None
-    first_event: int
-    last_event: int
-
-    @property
-    def amount(self) -> Money:
-        return Money(self.amount_minor, self.currency)
-
-    @property
-    def fee(self) -> Money:
-        return Money(self.fee_minor, self.currency)
-
-    @property
-    def books(self) -> Books:
-        return Books(self.payout_id, self.merchant_id, self.currency, self.amount_minor, self.fee_minor)
-
-    @property
-    def final(self) -> bool:
-        return self.state in FINAL
-
 
 _COLUMNS = """p.shard, p.payout_id, p.merchant_id, p.number, p.surface, p.reference, p.base, p.fingerprint, p.rail, p.currency,
     p.amount_minor, p.fee_minor, p.amount_text, p.display, p.sealed, p.sandbox_only, p.state, p.frozen, p.reason, p.attempts,
@@ -91,28 +38,6 @@ async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str
         f"SELECT {_COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
     )
     return {row[6]: _payout(row) for row in rows}
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One attempt as it stands."""
-
-    number: int
-    state: AttemptState
-    due_at: datetime
-    connector: str | None
-    end_to_end_id: str | None
-    owner: str | None
-    epoch: int
-    lease_until: datetime | None
-    opened_at: datetime | None
-    provider_reference: str | None
-    doubt_turns: int
-    doubt_since: datetime | None
-    asked: int
-    ask_at: datetime | None
-    ended_at: datetime | None
-    reason: str | None
 
 
 _ATTEMPT = """a.number, a.state, a.due_at, a.connector, a.end_to_end_id, a.owner, a.epoch, a.lease_until, a.opened_at,

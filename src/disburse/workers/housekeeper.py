@@ -1,0 +1,46 @@
+"""Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens. All of it may be late."""
+
+from __future__ import annotations
+
+from disburse.domain.ports import World
+from disburse.operations.desk import Desk, StoreUnavailable
+from disburse.operations.payouts import Act
+
+SEEN_EVERY_S = 2.0
+_TOKENS_EVERY = 150  # rounds: five minutes
+_BATCH = 500
+
+
+class Housekeeper:
+    """One worker's housekeeping loop."""
+
+    def __init__(self, desk: Desk, world: World, worker_id: str, *, shards: range = range(1)) -> None:
+        self._desk = desk
+        self._world = world
+        self._worker_id = worker_id
+        self._shards = shards
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        rounds = 0
+        while True:
+            try:
+                await self._desk.worker_seen(self._worker_id)
+                for shard in self._shards:
+                    await self._expire(shard)
+                if rounds % _TOKENS_EVERY == 0:
+                    await self._desk.forget_tokens()
+            except StoreUnavailable:
+                pass  # the next round says it again
+            rounds += 1
+            await self._world.clock.sleep(SEEN_EVERY_S)
+
+    async def _expire(self, shard: int) -> None:
+        while True:
+            late = await self._desk.expiries_due(shard, _BATCH)
+            if late:
+                now = self._world.clock.now()
+                actor = f"worker:{self._worker_id}"
+                await self._desk.expire(shard, [Act(payout, merchant, now, actor) for payout, merchant in late])
+            if len(late) < _BATCH:
+                return
