@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     try:
         yield lambda database: endpoint.dsn(database)
     finally:
-        embedded.stop()
+        embedded.leave()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ recognise their own rows; `Transaction.rerun` says that the first run may have l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -183,21 +184,17 @@ class Database:
         finally:
             await self._pool.release(connection)
 
-    async def listen(self, channel: str, heard: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-        """Call `heard` on every NOTIFY of a channel: a hint beside polling. Returns how to stop."""
+    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """Call `heard` on every NOTIFY of a channel until the connection breaks: a hint beside polling."""
         connection = await self._pool.acquire()
-
-        def on_notify(*_: Any) -> None:
-            heard()
-
-        await connection.add_listener(channel, on_notify)
-
-        async def stop() -> None:
-            if not connection.is_closed():
-                await connection.remove_listener(channel, on_notify)
+        broken = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: broken.set())
+            await connection.add_listener(channel, lambda *_: heard())
+            await broken.wait()
+        finally:
+            connection.terminate()
             await self._pool.release(connection)
-
-        return stop
 
     async def notify(self, channel: str) -> None:
         """Wake whoever listens, outside any transaction of ours."""

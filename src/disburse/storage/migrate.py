@@ -55,6 +55,17 @@ async def migrate(dsn: str, *, partitions: int = 0) -> list[str]:
         await connection.close()
 
 
+async def make_database(dsn: str, name: str) -> None:
+    """Make a database on the server behind `dsn`, when it is not there."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            with contextlib.suppress(asyncpg.exceptions.DuplicateDatabaseError, asyncpg.exceptions.UniqueViolationError):
+                await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+
+
 async def pending(connection: Any) -> list[str]:
     """Names of migrations that the database still lacks; all of them when it has none of ours."""
     if await connection.fetchval("SELECT to_regclass('disburse.schema_migrations')") is None:

@@ -1,0 +1,144 @@
+"""Settings of an installation: a TOML file, then the environment (`DISBURSE_*`), then the command line; the later wins.
+
+Unknown keys are refused with the nearest valid name. Lives here: what may be set and how it is read; nothing acts on it here.
+The file is `disburse.toml` in the data directory, or the one `--settings` (environment `DISBURSE_SETTINGS`) names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from disburse.domain.destinations import Rail
+from disburse.domain.fees import FeeRule
+from disburse.domain.refusals import Refusal
+
+DEFAULT_DATA = Path("disburse-data")
+
+
+class BadSettings(Refusal):
+    """The settings cannot be used."""
+
+
+class Fee(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A rail's fee: basis points of the sum, at least and at most so many minor units."""
+
+    basis_points: int = 0
+    minimum_minor: int = 0
+    maximum_minor: int | None = None
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Everything that can be set. Times in seconds, sums in minor units.
+
+    `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
+    merchants are spread; 1 unless the database is a cluster. `sandbox_bank_url`: use the stand-alone sandbox bank there.
+    """
+
+    data: str = str(DEFAULT_DATA)
+    database_url: str | None = None
+    unsafe_database: bool = False
+    listen: str = "127.0.0.1:8080"
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    sandbox: bool = False
+    sandbox_guard: bool = False
+    sandbox_bank_url: str | None = None
+    fees: dict[str, Fee] = {}
+    minimums: dict[str, int] = {}
+    sbp_members: list[str] = []
+    bins: str | None = None
+    token_life_s: float = 1800.0
+    call_s: float = 5.0
+    lease_s: float = 30.0
+    window: int = 1000
+    pool: int = 10
+    buckets: int = 1
+    log_level: str = "info"
+
+    def fee_rules(self) -> dict[str, FeeRule]:
+        """The installation's fees by rail."""
+        return {rail: FeeRule(fee.basis_points, fee.minimum_minor, fee.maximum_minor) for rail, fee in self.fees.items()}
+
+
+def load_settings(
+    path: Path | None, environment: Mapping[str, str] = os.environ, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from file, environment and command line. Raises BadSettings, naming what is wrong and what would be right."""
+    overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
+    values: dict[str, Any] = {}
+    named = path or (Path(environment["DISBURSE_SETTINGS"]) if environment.get("DISBURSE_SETTINGS") else None)
+    data = overrides.get("data") or environment.get("DISBURSE_DATA") or str(DEFAULT_DATA)
+    file = named or Path(data) / "disburse.toml"
+    if named is not None or file.is_file():
+        values |= _read_file(file)
+    values |= _read_environment(environment)
+    values |= overrides
+    _refuse_unknown(values, "setting", _NAMES)
+    for table in ("fees", "minimums"):
+        if isinstance(values.get(table), dict):
+            _refuse_unknown(values[table], f"rail in [{table}]", [str(rail) for rail in Rail])
+    try:
+        settings = msgspec.convert(values, Settings)
+        settings.fee_rules()
+    except msgspec.ValidationError as error:
+        raise BadSettings(f"A setting is wrong: {error}.") from None
+    except AssertionError as error:
+        raise BadSettings(f"A fee is wrong: {error}.") from None
+    if not 1 <= settings.buckets <= 1024:
+        raise BadSettings("buckets is 1 to 1024.")
+    return settings
+
+
+_NAMES = list(Settings.__struct_fields__)
+_NOT_SETTINGS = {"DISBURSE_SETTINGS", "DISBURSE_OPERATOR", "DISBURSE_TEST_DATABASE_URL", "DISBURSE_DEBUG"}
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadSettings(f"There is no settings file {file}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadSettings(f"The settings file {file} cannot be read: {error}.") from None
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """DISBURSE_NAME for every setting that is one value; numbers and yes/no as people write them."""
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for key in sorted(environment):
+        if not key.startswith("DISBURSE_") or key in _NOT_SETTINGS or key.startswith("DISBURSE_TEST_"):
+            continue
+        name = key.removeprefix("DISBURSE_").lower()
+        values[name] = _typed(key, environment[key], hints.get(name))
+    return values
+
+
+def _typed(key: str, text: str, hint: Any) -> Any:
+    if hint is bool:
+        if text.lower() not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
+            raise BadSettings(f"{key} is yes or no.")
+        return text.lower() in ("1", "true", "yes", "on")
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            raise BadSettings(f"{key} is a number.") from None
+    if hint == list[str]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _refuse_unknown(values: Mapping[str, Any], what: str, valid: list[str]) -> None:
+    for name in values:
+        if name not in valid:
+            near = difflib.get_close_matches(name, valid, 1)
+            hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(valid)}."
+            raise BadSettings(f"There is no {what} called {name}.{hint}")

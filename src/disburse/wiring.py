@@ -1,0 +1,232 @@
+"""Putting the parts together. Lives here: which real part stands behind which port, and in what order they start and stop.
+
+`House` is an installation opened by one process: database (embedded or the user's own), keys, desk. `Works` are its
+connectors and workers. Commands and tests open a House; `serve` opens both and puts the doors in front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from disburse.connectors.contract import Callback, Connector
+from disburse.connectors.sandbox import SandboxConnector
+from disburse.connectors.sandbox_remote import RemoteSandboxConnector
+from disburse.connectors.transport import HttpTransport
+from disburse.domain.outcomes import Verdict
+from disburse.domain.ports import World
+from disburse.domain.routing import Route
+from disburse.operations.desk import DUE, FINAL, Batches, Desk
+from disburse.operations.evidence import Heard
+from disburse.operations.installation import Installation, open_installation
+from disburse.settings import Settings
+from disburse.storage.database import Database, StoreUnavailable, open_database
+from disburse.storage.embedded import EmbeddedServer
+from disburse.storage.keyring import Keyring
+from disburse.storage.migrate import make_database, migrate
+from disburse.storage.vault import Vault
+from disburse.workers.housekeeper import Housekeeper
+from disburse.workers.inquirer import Inquirer, InquirerLimits
+from disburse.workers.pace import Pace
+from disburse.workers.sender import Sender, SenderLimits
+from disburse.workers.watch import Watch
+from disburse.world_spool import FileSpool
+
+DATABASE = "disburse"
+KEYS = "keys.json"
+BANK_BOOK = "sandbox-bank.jsonl"
+
+
+def _nothing(*_: Any) -> None:
+    """Nobody measures."""
+
+
+@dataclass(slots=True)
+class Gauges:
+    """Where numbers are told; `api/metrics.py` listens."""
+
+    batch: Callable[[str, int], None] = _nothing
+    called: Callable[[str, Verdict], None] = _nothing
+    asked: Callable[[str, Verdict], None] = _nothing
+
+
+@dataclass(slots=True)
+class House:
+    """An installation, opened. `sandbox_book` is where the sandbox bank in process writes."""
+
+    settings: Settings
+    world: World
+    data: Path
+    dsn: str = field(repr=False)
+    database: Database
+    vault: Vault
+    installation: Installation
+    connectors: dict[str, Connector]
+    desk: Desk
+    gauges: Gauges
+
+    @property
+    def sandbox_book(self) -> Path:
+        return self.data / BANK_BOOK
+
+
+@contextlib.asynccontextmanager
+async def open_house(settings: Settings, world: World, *, gauges: Gauges | None = None) -> AsyncIterator[House]:
+    """Open the installation that the settings name, making it when it is new; leave it as it was found running."""
+    data = Path(settings.data)
+    gauges = gauges or Gauges()
+    async with contextlib.AsyncExitStack() as stack:
+        dsn = await _database_address(settings, data, stack)
+        await migrate(dsn)
+        database = await open_database(dsn, world, size=settings.pool, unsafe=settings.unsafe_database)
+        stack.push_async_callback(database.close)
+        vault = Vault(_keys(data, world), world.random)
+        installation = await database.run(lambda tx: open_installation(tx, world))
+        connectors = make_connectors(settings, world, data)
+        desk = Desk(
+            database,
+            world,
+            vault,
+            installation.installation_id,
+            routes=[route_of(connector) for connector in connectors.values()],
+            fees=settings.fee_rules(),
+            batches=Batches(gauges.batch),
+        )
+        yield House(settings, world, data, dsn, database, vault, installation, connectors, desk, gauges)
+
+
+async def _database_address(settings: Settings, data: Path, stack: contextlib.AsyncExitStack) -> str:
+    if settings.database_url is not None:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return settings.database_url
+    server = EmbeddedServer(data)
+    endpoint = server.start()  # in this thread: the kernel's death signal follows the one that starts
+    stack.callback(server.leave)
+    await make_database(endpoint.dsn("postgres"), DATABASE)
+    return endpoint.dsn(DATABASE)
+
+
+def _keys(data: Path, world: World) -> Keyring:
+    """The key file, made with the installation. It is not in the database: a dump alone opens nothing (invariant S5)."""
+    path = data / KEYS
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            return Keyring.create(path, world.random)
+    return Keyring.load(path)
+
+
+def make_connectors(settings: Settings, world: World, data: Path) -> dict[str, Connector]:
+    """The configured connectors by name, in the order routes are tried."""
+    connectors: list[Connector] = []
+    if settings.sandbox_bank_url is not None:
+        transport = HttpTransport(world.clock)
+        connectors.append(RemoteSandboxConnector(settings.sandbox_bank_url, transport, guard=settings.sandbox_guard))
+    if settings.sandbox:
+        connectors.append(SandboxConnector(FileSpool(data / BANK_BOOK), world.clock, guard=settings.sandbox_guard))
+    return {connector.name: connector for connector in connectors}
+
+
+def route_of(connector: Connector) -> Route:
+    """A connector as routing sees it."""
+    able = connector.capabilities
+    return Route(connector.name, frozenset(str(rail) for rail in able.rails), able.currencies, able.sandbox)
+
+
+class Hint:
+    """Coalesced NOTIFY: however often it is rung, one goes out in a while. Losing one costs a polling interval."""
+
+    def __init__(self, house: House, channel: str) -> None:
+        self._house = house
+        self._channel = channel
+        self._pace = Pace(house.world.clock, 3600)
+
+    def ring(self) -> None:
+        self._pace.wake()
+
+    async def run(self) -> None:
+        while True:
+            await self._pace.rest()
+            with contextlib.suppress(Exception):  # a hint: whatever is wrong with the database, others report it
+                await self._house.database.notify(self._channel)
+            await self._house.world.clock.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run the house's loops: connectors and workers, the watch for doors, and the hints between processes."""
+    desk, world = house.desk, house.world
+    tasks: list[asyncio.Task[None]] = []
+    due, final = Hint(house, DUE), Hint(house, FINAL)
+    desk.on_due, desk.on_final = due.ring, final.ring
+    loops = [due.run(), final.run()]
+    async with contextlib.AsyncExitStack() as stack:
+        if api and not workers:
+            watch = Watch(desk, world)
+            loops += [watch.run(), _listening(house, FINAL, watch.pace.wake)]
+        if workers and not house.installation.quarantined:
+            for connector in house.connectors.values():
+                await connector.start(_hearing(house))
+                stack.push_async_callback(connector.stop)
+            sender, inquirer, housekeeper = make_workers(house)
+            stack.push_async_callback(sender.finish)
+            if api:
+                desk.on_due, desk.on_final = sender.pace.wake, _nothing
+            loops += [sender.run(), inquirer.run(), housekeeper.run(), _listening(house, DUE, sender.pace.wake)]
+        tasks += [asyncio.create_task(loop) for loop in loops]
+        stack.push_async_callback(_stop, tasks)  # last in, first out: claim nothing more, then finish what is under way
+        yield tasks
+
+
+def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
+    """One of each, under one name that no other process has."""
+    worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
+    settings, shards = house.settings, range(house.settings.buckets)
+    limits = SenderLimits(window=settings.window, call_s=settings.call_s, lease_s=settings.lease_s)
+    called, asked = house.gauges.called, house.gauges.asked
+    return (
+        Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
+        Inquirer(
+            house.desk, house.connectors, house.world, worker, shards=shards,
+            limits=InquirerLimits(call_s=settings.call_s), asked=asked,
+        ),
+        Housekeeper(house.desk, house.world, worker, shards=shards),
+    )  # fmt: skip
+
+
+def _hearing(house: House) -> Callable[[Callback], Awaitable[None]]:
+    async def hear(callback: Callback) -> None:
+        await house.desk.hear(
+            Heard(
+                connector=callback.connector,
+                end_to_end_id=callback.end_to_end_id,
+                kind="callback",
+                verdict=callback.finding,
+                at=house.world.clock.now(),
+                actor=f"provider:{callback.connector}",
+                content=callback.content,
+            )
+        )
+
+    return hear
+
+
+async def _listening(house: House, channel: str, heard: Callable[[], None]) -> None:
+    """Listen for hints for as long as the process lives; a connection that breaks is made again. Polling goes on without."""
+    while True:
+        with contextlib.suppress(Exception):
+            await house.database.listen(channel, heard)
+        await house.world.clock.sleep(1)
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
+            await task
