@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,60 +20,16 @@ from disburse.domain.outcomes import NotSent, Unknown
 from disburse.protocols.wire import WireAnswer
 from disburse.world import RealClock
 from tests.clock import FakeClock
+from tests.connectors.loopback import OK, Serve, Server, says, serving
 from tests.connectors.sandbox_house import PATIENCE_S
 
-Answer = Callable[[int, asyncio.StreamWriter], Awaitable[bool]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 SECRET = "secretKey=s3cr3t&purse=4111111111111111"
-
-
-@dataclass
-class Server:
-    """Reads whole requests, counts them, and lets `answer` do its worst; a connection goes on while that says so."""
-
-    answer: Answer
-    requests: list[bytes] = field(default_factory=list)
-    connections: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    port: int = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
-                )
-                self.requests.append(head + await reader.readexactly(length))
-                self.arrived.set()
-                if not await self.answer(len(self.requests), writer):
-                    return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/pay?{SECRET}"
-
-
-Serve = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Starts servers on loopback, and stops them when the test is over."""
-    async with AsyncExitStack() as stack:
-
-        async def started(answer: Answer, tls: ssl.SSLContext | None = None) -> Server:
-            server = Server(answer)
-            listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-            stack.callback(listening.close)
-            server.port = listening.sockets[0].getsockname()[1]
-            return server
-
+    async with serving() as started:
         yield started
 
 
@@ -90,17 +44,6 @@ async def send(
     transport: HttpTransport, url: str, method: str = "GET", body: bytes | None = None
 ) -> WireAnswer | NotSent | Unknown:
     return await transport.send(method, url, body=body, deadline_s=PATIENCE_S)
-
-
-def says(raw: bytes, *, then: bool = True) -> Answer:
-    """Answers every request with these bytes, and keeps the connection or closes it."""
-
-    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
-        writer.write(raw)
-        await writer.drain()
-        return then
-
-    return answer
 
 
 # --- good answers ------------------------------------------------------------------------------------------------
@@ -257,7 +200,7 @@ async def test_the_deadline_covers_a_dripping_server(serve: Serve, before: bytes
 async def test_nothing_of_the_request_is_in_the_outcome(serve: Serve, transport: HttpTransport) -> None:
     """Secrets go in queries here, so an outcome's text never repeats an address."""
     for outcome in (
-        await send(transport, (await serve(says(b"", then=False))).url),
+        await send(transport, f"{(await serve(says(b'', then=False))).url}?{SECRET}"),
         await send(transport, f"http://127.0.0.1:1/pay?{SECRET}"),
         await send(transport, f"nonsense?{SECRET}"),
     ):

@@ -35,7 +35,7 @@ STATUS: Final = {Did.ACCEPTED: 202, Did.PAID: 200, Did.RETURNED: 200, Did.REFUSE
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LAST4: Final = re.compile(r"[A-Za-z0-9]{4}")
 _RAILS: Final = frozenset(rail.value for rail in Rail)
-_ORDER: Final = ("end_to_end_id", "amount", "currency", "rail", "last4")
+ORDER: Final = ("end_to_end_id", "amount", "currency", "rail", "last4")
 
 
 # --- orders ------------------------------------------------------------------------------------------------------
@@ -55,25 +55,38 @@ def encode_order(slip: Slip) -> bytes:
     )
 
 
+class BadOrder(Exception):
+    """The bytes are no order. `field` is the one to blame, or ''; neither it nor `why` repeats what was sent."""
+
+    def __init__(self, why: str, field: str = "") -> None:
+        self.why, self.field = why, field
+        super().__init__(f"{field}: {why}" if field else why)
+
+
 def decode_order(body: bytes) -> Slip:
-    """Read an order: exactly its five keys, all text. Raises Malformed naming the first field that is wrong, not its value."""
-    fields = read_json_object(body, max_depth=2)
-    if any(name not in _ORDER for name in fields):
-        raise Malformed("there is a field that an order does not have")
-    texts = {name: _text(fields, name) for name in _ORDER}
-    if not is_id(texts["end_to_end_id"]):
-        raise Malformed("must be 1 to 64 letters, digits, _ or -", "end_to_end_id")
-    if texts["currency"] not in CURRENCIES:
-        raise Malformed("is not one that this bank pays", "currency")
-    if texts["rail"] not in _RAILS:
-        raise Malformed("is not one that this bank pays on", "rail")
-    if _LAST4.fullmatch(texts["last4"]) is None:
-        raise Malformed("must be 4 letters or digits", "last4")
+    """Read an order: exactly its five keys, all text. Raises BadOrder for the first field that is wrong."""
     try:
-        amount = read_positive_amount(texts["amount"], texts["currency"])
+        fields = read_json_object(body, max_depth=2)
+    except Malformed as fault:
+        raise BadOrder(fault.why) from None
+    if any(name not in ORDER for name in fields):
+        raise BadOrder("there is a field that an order does not have")
+    for name in ORDER:
+        if type(fields.get(name)) is not str:
+            raise BadOrder("must be there, as text", name)
+    key, amount, currency, rail, last4 = (_text(fields, name) for name in ORDER)
+    if not is_id(key):
+        raise BadOrder("must be 1 to 64 letters, digits, _ or -", "end_to_end_id")
+    if currency not in CURRENCIES:
+        raise BadOrder("is not one that this bank pays", "currency")
+    if rail not in _RAILS:
+        raise BadOrder("is not one that this bank pays on", "rail")
+    if _LAST4.fullmatch(last4) is None:
+        raise BadOrder("must be 4 letters or digits", "last4")
+    try:
+        return Slip(key, read_positive_amount(amount, currency), Rail(rail), last4)
     except Refusal:
-        raise Malformed("must be a plain number above zero that fits the currency", "amount") from None
-    return Slip(texts["end_to_end_id"], amount, Rail(texts["rail"]), texts["last4"])
+        raise BadOrder("must be a plain number above zero that fits the currency", "amount") from None
 
 
 def is_id(text: str) -> bool:
