@@ -1,0 +1,124 @@
+"""The table of states and steps, written out a second time from design.md section 3, and what it must never allow."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from disburse.domain.payout import FINAL, HOLDING, MOVES, PayoutState, Step, WrongState, advance
+
+S = PayoutState
+
+EXECUTED = {
+    Step.QUEUE: S.QUEUED,
+    Step.SCHEDULE: S.SCHEDULED,
+    Step.ASK_APPROVAL: S.AWAITING_APPROVAL,
+    Step.LACK_FUNDS: S.UNFUNDED,
+}
+DESIGN: dict[PayoutState, dict[Step, PayoutState]] = {
+    S.CREATED: {**EXECUTED, Step.CANCEL: S.CANCELLED, Step.EXPIRE: S.EXPIRED},
+    S.UNFUNDED: {**EXECUTED, Step.CANCEL: S.CANCELLED, Step.EXPIRE: S.EXPIRED},
+    S.AWAITING_APPROVAL: {
+        Step.QUEUE: S.QUEUED,
+        Step.SCHEDULE: S.SCHEDULED,
+        Step.REFUSE: S.CANCELLED,
+        Step.CANCEL: S.CANCELLED,
+        Step.EXPIRE: S.EXPIRED,
+    },
+    S.SCHEDULED: {Step.QUEUE: S.QUEUED, Step.CANCEL: S.CANCELLED},
+    S.QUEUED: {Step.CLAIM: S.IN_FLIGHT, Step.CANCEL: S.CANCELLED, Step.NO_ROUTE: S.FAILED},
+    S.IN_FLIGHT: {
+        Step.SETTLE: S.PAID,
+        Step.REJECT: S.FAILED,
+        Step.TRY_AGAIN: S.QUEUED,
+        Step.LOSE_SIGHT: S.IN_DOUBT,
+    },
+    S.IN_DOUBT: {
+        Step.HEAR_AGAIN: S.IN_FLIGHT,
+        Step.SETTLE: S.PAID,
+        Step.REJECT: S.FAILED,
+        Step.TRY_AGAIN: S.QUEUED,
+    },
+    S.PAID: {Step.RETURN: S.RETURNED},
+    S.FAILED: {},
+    S.CANCELLED: {},
+    S.EXPIRED: {},
+    S.RETURNED: {},
+}
+
+
+@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("state", list(PayoutState))
+def test_every_step_from_every_state(state: PayoutState, step: Step) -> None:
+    """A step leads where the design says, or is refused with the state and step as facts."""
+    then = DESIGN[state].get(step)
+    if then is not None:
+        assert advance(state, step) is then
+        return
+    with pytest.raises(WrongState) as refused:
+        advance(state, step)
+    assert (refused.value.state, refused.value.step) == (state, step)
+
+
+def test_all_states_stand_in_the_table() -> None:
+    """The table names every state, also those that allow nothing, and no step is without a use."""
+    assert list(MOVES) == list(PayoutState)
+    assert {step for moves in MOVES.values() for step in moves} == set(Step)
+
+
+def test_every_state_can_be_reached() -> None:
+    """From created, steps lead to every state there is."""
+    reached, edge = {S.CREATED}, [S.CREATED]
+    while edge:
+        new = [then for state in edge for then in MOVES[state].values() if then not in reached]
+        reached |= set(new)
+        edge = new
+    assert reached == set(PayoutState)
+
+
+def test_final_states_stay() -> None:
+    """Nothing follows a final state, but that paid money may come back."""
+    assert {S.PAID, S.FAILED, S.CANCELLED, S.EXPIRED, S.RETURNED} == FINAL
+    assert {(state, then) for state in FINAL for then in MOVES[state].values()} == {(S.PAID, S.RETURNED)}
+
+
+def test_holding_states() -> None:
+    """Money is set aside from execute to the end: what holds is neither final nor still to be executed."""
+    assert set(PayoutState) - FINAL - {S.CREATED, S.UNFUNDED} == HOLDING
+
+
+@pytest.mark.parametrize(
+    "state, step, then",
+    [
+        (S.QUEUED, Step.CANCEL, S.CANCELLED),
+        (S.IN_FLIGHT, Step.CANCEL, None),  # too late: it may have left the house
+        (S.IN_DOUBT, Step.CANCEL, None),
+        (S.IN_DOUBT, Step.EXPIRE, None),  # time proves nothing
+        (S.IN_FLIGHT, Step.EXPIRE, None),
+        (S.QUEUED, Step.EXPIRE, None),  # it was executed: money is promised
+        (S.QUEUED, Step.SETTLE, None),  # nothing is paid that was not claimed
+        (S.FAILED, Step.SETTLE, None),
+        (S.PAID, Step.REJECT, None),
+    ],
+)
+def test_what_hangs_on_it(state: PayoutState, step: Step, then: PayoutState | None) -> None:
+    """A payout is cancelled until we begin to send it, doubt never ends by itself, and an end is not rewritten."""
+    assert MOVES[state].get(step) is then
+
+
+def test_the_refusal_reads_well() -> None:
+    """The refusal has a stable name and says what cannot be done in a sentence."""
+    refused = WrongState(S.IN_FLIGHT, Step.CANCEL)
+    assert refused.name == "wrong_state"
+    assert str(refused) == "A payout that is in_flight cannot cancel."
+
+
+def test_the_database_knows_the_same_states() -> None:
+    """The constraint on `payouts.state` lists the states of the enum, in its order."""
+    sql = (resources.files("disburse.storage") / "migrations" / "0001_first.sql").read_text(encoding="utf-8")
+    table = sql.split("CREATE TABLE payouts", 1)[1].split("CREATE TABLE", 1)[0]
+    listed = re.search(r"CHECK \(state IN \(([^)]*)\)", table)
+    assert listed is not None
+    assert re.findall(r"'(\w+)'", listed[1]) == [state.value for state in PayoutState]

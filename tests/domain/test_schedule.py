@@ -1,0 +1,48 @@
+"""When we ask and when we try again: soon at first, later patiently, and never no more."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from disburse.domain.schedule import ask_in_s, try_again_in_s
+
+
+@pytest.mark.parametrize(
+    "asked, accepted, seconds",
+    [
+        (0, False, 0.5),
+        (1, False, 1),
+        (13, False, 3600),
+        (14, False, 3600),
+        (1_000_000, False, 3600),
+        (0, True, 4),
+        (10, True, 3600),
+        (1_000_000, True, 3600),
+    ],
+)
+def test_when_to_ask(asked: int, accepted: bool, seconds: float) -> None:
+    """The first question about a lost answer comes within a second, one about an accepted order a little later."""
+    assert ask_in_s(asked, accepted=accepted) == seconds
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_questions_never_end(asked: int, accepted: bool) -> None:
+    """There is always a next question, never sooner than the one before it and at most an hour away."""
+    now, then = ask_in_s(asked, accepted=accepted), ask_in_s(asked + 1, accepted=accepted)
+    assert 0 < now <= then <= 3600
+
+
+@given(st.integers(0, 10_000))
+def test_the_accepted_can_wait(asked: int) -> None:
+    """What a provider is known to have is asked about no sooner than what may be lost."""
+    assert ask_in_s(asked, accepted=True) >= ask_in_s(asked, accepted=False)
+
+
+@pytest.mark.parametrize(
+    "attempts, seconds", [(1, 0), (2, 1), (3, 2), (4, 5), (5, 10), (6, 30), (7, 60), (8, 60), (999, 60)]
+)
+def test_when_to_try_again(attempts: int, seconds: float) -> None:
+    """The second attempt follows at once; the more have moved nothing, the longer the wait, up to a minute."""
+    assert try_again_in_s(attempts) == seconds
