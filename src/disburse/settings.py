@@ -37,6 +37,7 @@ class Fee(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Everything that can be set. Times in seconds, sums in minor units.
 
+    `largest` and `writers`: commands in one transaction, and transactions of one bucket at a time, of a group commit.
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
     merchants are spread; 1 unless the database is a cluster. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     """
@@ -60,6 +61,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     window: int = 1000
     pool: int = 10
     buckets: int = 1
+    largest: int = 500
+    writers: int = 2
     log_level: str = "info"
 
     def fee_rules(self) -> dict[str, FeeRule]:

@@ -96,7 +96,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             installation.installation_id,
             routes=[route_of(connector) for connector in connectors.values()],
             fees=settings.fee_rules(),
-            batches=Batches(gauges.batch),
+            batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
         )
         yield House(settings, world, data, dsn, database, vault, installation, connectors, desk, gauges)
 

@@ -21,13 +21,13 @@ from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.domain.payout import Payout
-from disburse.domain.ports import World
+from disburse.domain.ports import Clock, World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Route, choose
 from disburse.operations import attempts, evidence, merchants, payouts
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
-from disburse.operations.group_commit import GroupCommit
+from disburse.operations.group_commit import LARGEST, GroupCommit, Operation
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.recognise import Recognition
@@ -39,7 +39,9 @@ from disburse.storage.vault import SealBroken, Vault
 
 __all__ = ["Batches", "Bell", "Desk", "SealBroken", "StoreUnavailable"]
 
+C = TypeVar("C")
 K = TypeVar("K")
+R = TypeVar("R")
 
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
@@ -47,12 +49,16 @@ DUE, FINAL = "disburse_due", "disburse_final"
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Where the lengths of written batches are told, by operation."""
+    """How group commit works here, and where the lengths of written batches are told, by operation."""
 
     heard: Callable[[str, int], None]
+    largest: int = LARGEST
+    writers: int = 2
 
-    def of(self, operation: str) -> Callable[[int], None]:
-        return partial(self.heard, operation)
+    def before(self, database: Database, clock: Clock, name: str, operation: Operation[C, R]) -> GroupCommit[C, R]:
+        """The queue in front of an operation."""
+        heard = partial(self.heard, name)
+        return GroupCommit(database, operation, clock, writers=self.writers, largest=self.largest, sizes=heard)
 
 
 class Bell(Generic[K]):
@@ -106,23 +112,14 @@ class Desk:
         self.finals: Bell[UUID] = Bell()
         self.on_due: Callable[[], None] = _nobody
         self.on_final: Callable[[], None] = _nobody
-        clock = world.clock
-        routed = partial(evidence.record, routes=routes)
-        self._create = GroupCommit[CreatePayout, Found | Refusal](
-            database, payouts.create, clock, sizes=batches.of("create")
-        )
-        self._execute = GroupCommit[Act, Payout | Refusal](
-            database, payouts.execute, clock, sizes=batches.of("execute")
-        )
-        self._cancel = GroupCommit[Act, Payout | Refusal](database, payouts.cancel, clock, sizes=batches.of("cancel"))
-        self._look = GroupCommit[Look, Found | Refusal](database, payouts.look, clock, sizes=batches.of("look"))
-        self._look_by_id = GroupCommit[Act, Payout | Refusal](
-            database, payouts.look_by_id, clock, sizes=batches.of("look_by_id")
-        )
-        self._record = GroupCommit[Heard, Applied](database, routed, clock, sizes=batches.of("record"))
-        self._top_up = GroupCommit[TopUp, bool | Refusal](
-            database, merchants.top_up, clock, sizes=batches.of("top_up")
-        )
+        queue = partial(batches.before, database, world.clock)
+        self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create)
+        self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute)
+        self._cancel: GroupCommit[Act, Payout | Refusal] = queue("cancel", payouts.cancel)
+        self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
+        self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
+        self._record: GroupCommit[Heard, Applied] = queue("record", partial(evidence.record, routes=routes))
+        self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
 
     def draft(
         self,

@@ -1,0 +1,57 @@
+# The words of this project. Each makes the virtual environment it needs by itself; only python3 (3.11 or newer) and make
+# have to be there. Requirements are locked with hashes; `make lock` renews them and is the only word that needs `uv`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
+JOBS ?= 2
+
+.PHONY: demo test check bench serve kills clients lock clean
+
+demo: $(VENV)/.run
+	@$(BIN)/disburse demo
+
+serve: $(VENV)/.run
+	@$(BIN)/disburse serve --sandbox $(ARGS)
+
+bench: $(VENV)/.run
+	@$(BIN)/disburse bench $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/mypy
+
+# Longer proofs, each with a word of its own.
+kills: $(VENV)/.dev
+	@$(BIN)/python -m scripts.kills $(ARGS)
+
+clients: $(VENV)/.dev
+	@$(BIN)/python -m scripts.clients $(ARGS)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
+
+$(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what Disburse needs into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# uv.lock records download addresses and stays out of the repository; the exported files hold names, versions and hashes.
+lock:
+	uv lock --quiet --upgrade
+	uv export --quiet --no-emit-project --no-dev --no-annotate --no-header -o requirements/run.txt
+	uv export --quiet --no-emit-project --all-groups --no-annotate --no-header -o requirements/dev.txt
+	uv export --quiet --no-emit-project --only-group build --no-annotate --no-header -o requirements/build.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
