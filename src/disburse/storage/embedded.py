@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -51,7 +52,6 @@ from disburse.storage.embedded_keeper import (
     cluster_name,
     find_postmaster,
     lock_now,
-    read_pid_file,
     stop_postmaster,
 )
 from disburse.storage.embedded_user import choose_user, server_environment, walkable
@@ -188,6 +188,9 @@ class EmbeddedServer:
                 return
             self._check_last_keeper()
             running = find_postmaster(str(self._layout.pgdata))
+            if running is not None:  # an orphan: its keeper's death has told it to stop, if the system does such things
+                time.sleep(PAUSE_S)
+                running = find_postmaster(str(self._layout.pgdata))
             if running is None or running.status != "stopping":
                 self._launch(lock, adopt=running.pid if running is not None else None)
         finally:
@@ -198,6 +201,8 @@ class EmbeddedServer:
         if self._keeper_ended(within_s=KEEPER_ENDS_LIMIT_S) == NEVER_READY:
             output = self._log_tail()
             if not passes_by_itself(output):
+                with suppress(OSError):
+                    Path(self._record().socket_dir).rmdir()
                 raise failure(self._not_started(), self.data_dir, output)
             time.sleep(PAUSE_S)
 
@@ -250,10 +255,11 @@ class EmbeddedServer:
         )
 
     def _remove_stale_pid_file(self) -> None:
-        """PostgreSQL would take any live process with the pid in the file for a server; we know that none is."""
-        found = read_pid_file(str(self._layout.pgdata))
-        if found is not None and Path(f"/proc/{found[0]}").exists():
-            (self._layout.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        """PostgreSQL would take any live process with the pid in the file for a server, or stop at an empty file.
+
+        We know that none runs. A server's remains it finds by itself, without the file (shared memory of the directory).
+        """
+        (self._layout.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_last(self, users: int) -> bool:
         """Whether nobody else uses the server. Waits while somebody is stopping it, so that it is gone afterwards."""

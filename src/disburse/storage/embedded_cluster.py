@@ -22,6 +22,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -158,11 +159,17 @@ def prepare(layout: Layout, user: ServerUser, binaries: Binaries, options: Mappi
         record = new_record()
     if walkable(user, layout.data_dir.parent):
         let_in(user, layout.data_dir)
-    record = replace(record, socket_dir=str(socket_directory(layout, user, record.socket_dir)))
-    write_record(layout, record)
-    if layout.made_by() is None:
-        initialise(layout, user, binaries, record, durable=options.get("fsync") != "off")
-    write_settings(layout, user, text)
+    socket_dir = socket_directory(layout, user, record.socket_dir)
+    try:
+        record = replace(record, socket_dir=str(socket_dir))
+        write_record(layout, record)
+        if layout.made_by() is None:
+            initialise(layout, user, binaries, record, durable=options.get("fsync") != "off")
+        write_settings(layout, user, text)
+    except BaseException:
+        with suppress(OSError):
+            socket_dir.rmdir()
+        raise
     return record
 
 

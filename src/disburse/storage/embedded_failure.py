@@ -8,7 +8,19 @@ from pathlib import Path
 
 LINES_SHOWN = 6
 FULL_DISK = ("No space left on device", "Disk quota exceeded")
-TELLING = ("FATAL", "PANIC", "ERROR", "error:", "HINT", "KEEPER", "could not", "Error:")
+LITTLE_MEMORY = ("could not resize shared memory", "could not map anonymous shared memory")
+TELLING = (
+    "unrecognized",
+    "invalid value",
+    "FATAL",
+    "PANIC",
+    "ERROR",
+    "error:",
+    "HINT",
+    "KEEPER",
+    "could not",
+    "Error:",
+)
 
 
 class EmbeddedServerFailed(Exception):
@@ -17,10 +29,10 @@ class EmbeddedServerFailed(Exception):
 
 def failure(what: str, place: Path, output: str) -> EmbeddedServerFailed:
     """The exception for a program that failed with this output, with advice where the cause is known."""
-    if any(sign in output for sign in FULL_DISK):
-        return EmbeddedServerFailed(f"{what}: {full_disk(place)}")
-    if "could not resize shared memory" in output or "could not map anonymous shared memory" in output:
+    if any(sign in output for sign in LITTLE_MEMORY):
         advice = "There is too little shared memory: lower shared_buffers, or give the container a larger /dev/shm."
+    elif any(sign in output for sign in FULL_DISK):
+        return EmbeddedServerFailed(f"{what}: {full_disk(place)}")
     elif "Permission denied" in output or "has wrong ownership" in output or "has invalid permissions" in output:
         advice = f"The server's user may not use a file: see who owns {place}, or take another data directory."
     elif "incompatible with server" in output:

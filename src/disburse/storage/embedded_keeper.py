@@ -107,7 +107,7 @@ def find_postmaster(pgdata: str) -> Postmaster | None:
 def arguments_of(pid: int) -> list[str]:
     """The command line of a process; empty when it is gone or only waits to be reaped."""
     try:
-        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
     except OSError:
         if Path("/proc/self").is_dir():
             return []
@@ -238,10 +238,8 @@ class Keeper:
         return find_postmaster(self.task.pgdata) is not None
 
     def _ended_on_purpose(self) -> bool:
-        """A server that was told to stop takes its pid file along; one that was killed leaves it."""
-        if self.child is not None:
-            return self.child.returncode == 0
-        return read_pid_file(self.task.pgdata) is None
+        """A child that was told to stop says so. An adopted server may have been stopped by its first keeper's death."""
+        return self.child is not None and self.child.returncode == 0
 
     def _being_stopped(self) -> bool:
         """The last user holds the lock alone, and is stopping the server itself."""
