@@ -88,7 +88,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
         stack.push_async_callback(database.close)
         vault = Vault(_keys(data, world), world.random)
         installation = await database.run(lambda tx: open_installation(tx, world))
-        connectors = make_connectors(settings, world, data)
+        connectors = make_connectors(settings, world, data, stack)
         desk = Desk(
             database,
             world,
@@ -121,11 +121,14 @@ def _keys(data: Path, world: World) -> Keyring:
     return Keyring.load(path)
 
 
-def make_connectors(settings: Settings, world: World, data: Path) -> dict[str, Connector]:
+def make_connectors(
+    settings: Settings, world: World, data: Path, stack: contextlib.AsyncExitStack
+) -> dict[str, Connector]:
     """The configured connectors by name, in the order routes are tried."""
     connectors: list[Connector] = []
     if settings.sandbox_bank_url is not None:
         transport = HttpTransport(world.clock)
+        stack.push_async_callback(transport.close)
         connectors.append(RemoteSandboxConnector(settings.sandbox_bank_url, transport, guard=settings.sandbox_guard))
     if settings.sandbox:
         connectors.append(SandboxConnector(FileSpool(data / BANK_BOOK), world.clock, guard=settings.sandbox_guard))
