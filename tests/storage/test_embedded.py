@@ -29,7 +29,7 @@ from disburse.storage.embedded import EmbeddedServer, EmbeddedServerFailed, Endp
 from disburse.storage.embedded_binaries import candidates, copy_once, made_readable
 from disburse.storage.embedded_cluster import SOCKET_PATH_LIMIT
 from disburse.storage.embedded_failure import failure, passes_by_itself
-from disburse.storage.embedded_keeper import LOG_LIMIT_BYTES, Postmaster, arguments_of, find_postmaster
+from disburse.storage.embedded_keeper import LOG_LIMIT_BYTES, Postmaster, arguments_of, find_postmaster, read_pid_file
 from disburse.storage.embedded_user import ServerUser, choose_user, user_of, walkable
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
@@ -359,39 +359,69 @@ def test_the_keeper_is_killed(data_dir: Path) -> None:
     assert nothing_runs(data_dir)
 
 
-def test_an_orphan_is_adopted(data_dir: Path) -> None:
-    """A live server without a keeper is taken over as it is, and stopped by the last user like any other."""
+@contextmanager
+def without_a_keeper(data_dir: Path, *, named: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on these data that has no keeper; `named`: as a keeper would start it, else as a person would."""
     with EmbeddedServer(data_dir, options=FAST) as endpoint:
         command = arguments_of(postmaster(data_dir).pid)
         user = choose_user(data_dir, data_dir / "postgres")
+    if not named:
+        command = [word.replace("cluster_name=", "cluster_name=x") for word in command]
     Path(endpoint.socket_dir).mkdir(mode=0o700)
     os.chown(endpoint.socket_dir, user.uid, user.gid)
-    orphan = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd="/", **user.as_popen_arguments())
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd="/", **user.as_popen_arguments())
     try:
-        wait_until_ready(data_dir)
-        with EmbeddedServer(data_dir, options=FAST) as adopted:
-            assert ask(adopted, "SELECT pg_backend_pid() > 0") is True
-            assert postmaster(data_dir).pid == orphan.pid
-            assert orphan.poll() is None
-        assert orphan.wait(LIMIT_S) == 0
-        wait_for(lambda: nothing_runs(data_dir))
+        wait_for(lambda: (found := read_pid_file(str(data_dir / "postgres"))) is not None and found[1] == "ready")
+        yield server
     finally:
-        orphan.kill()
-        orphan.wait()
+        server.send_signal(signal.SIGINT)
+        server.wait(LIMIT_S)
+        with suppress(FileNotFoundError):
+            Path(endpoint.socket_dir).rmdir()
+
+
+def pid_file_of(data_dir: Path) -> Path:
+    return data_dir / "postgres" / "postmaster.pid"
+
+
+def test_an_orphan_is_adopted(data_dir: Path) -> None:
+    """A live server without a keeper is taken over as it is, and stopped by the last user like any other."""
+    with without_a_keeper(data_dir, named=True) as orphan:
+        with EmbeddedServer(data_dir, options=FAST) as endpoint:
+            assert ask(endpoint, "SELECT one FROM written") == 1
+            assert postmaster(data_dir).pid == orphan.pid
+        assert orphan.wait(LIMIT_S) == 0
+
+
+def test_an_adopted_server_is_killed(data_dir: Path) -> None:
+    """A server that was taken over is started again like any other when it dies."""
+    with without_a_keeper(data_dir, named=True) as orphan, EmbeddedServer(data_dir, options=FAST) as endpoint:
+        kill(orphan.pid)
+        wait_until_ready(data_dir)
+        assert ask(endpoint, "SELECT one FROM written") == 1
+
+
+def test_a_server_that_a_person_started(data_dir: Path) -> None:
+    """A server that somebody runs on the data by hand is named and left alone."""
+    with without_a_keeper(data_dir, named=False) as theirs:
+        with pytest.raises(EmbeddedServerFailed, match=rf"started by hand \(pid {theirs.pid}\)"):
+            EmbeddedServer(data_dir, options=FAST).start()
+        assert pid_file_of(data_dir).exists()
+        assert theirs.poll() is None
 
 
 @pytest.mark.parametrize("pid", ["ours", "dead", "garbage"])
 def test_a_stale_pid_file(data_dir: Path, pid: str) -> None:
     """A pid file left by a power cut is not believed: not when its pid is another process by now, and nothing is signalled."""
     with EmbeddedServer(data_dir, options=FAST):
-        lines = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n")
+        lines = pid_file_of(data_dir).read_text().split("\n")
     gone = subprocess.Popen(["true"])
     gone.wait()
     with subprocess.Popen(
         ["sleep", "60"], **choose_user(data_dir, data_dir / "postgres").as_popen_arguments()
     ) as other:
         lines[0] = {"ours": str(other.pid), "dead": str(gone.pid), "garbage": "?"}[pid]
-        stale = data_dir / "postgres" / "postmaster.pid"
+        stale = pid_file_of(data_dir)
         stale.write_text("\n".join(lines))
         shutil.copystat(data_dir / "postgres" / "PG_VERSION", stale)
         os.chown(stale, (data_dir / "postgres").stat().st_uid, -1)

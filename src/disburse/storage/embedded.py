@@ -51,7 +51,9 @@ from disburse.storage.embedded_keeper import (
     Task,
     cluster_name,
     find_postmaster,
+    forget_dead_server,
     lock_now,
+    started_by_hand,
     stop_postmaster,
 )
 from disburse.storage.embedded_user import choose_user, server_environment, walkable
@@ -235,8 +237,9 @@ class EmbeddedServer:
         user = choose_user(layout.data_dir, layout.pgdata)
         binaries = find_binaries(user, major=layout.made_by(), only=self.binaries)
         if adopt is None:
+            self._refuse_another()
             record = prepare(layout, user, binaries, self.options)
-            self._remove_stale_pid_file()
+            forget_dead_server(str(layout.pgdata), record.socket_dir)
         else:
             record = self._record()
         return Task(
@@ -254,12 +257,13 @@ class EmbeddedServer:
             adopt=adopt,
         )
 
-    def _remove_stale_pid_file(self) -> None:
-        """PostgreSQL would take any live process with the pid in the file for a server, or stop at an empty file.
-
-        We know that none runs. A server's remains it finds by itself, without the file (shared memory of the directory).
-        """
-        (self._layout.pgdata / "postmaster.pid").unlink(missing_ok=True)
+    def _refuse_another(self) -> None:
+        """Somebody's own server on these data is left alone."""
+        pid = started_by_hand(str(self._layout.pgdata))
+        if pid is not None:
+            raise EmbeddedServerFailed(
+                f"A PostgreSQL that was started by hand (pid {pid}) runs on {self._layout.pgdata}: stop it, then run the same again."
+            )
 
     def _is_last(self, users: int) -> bool:
         """Whether nobody else uses the server. Waits while somebody is stopping it, so that it is gone afterwards."""

@@ -104,6 +104,28 @@ def find_postmaster(pgdata: str) -> Postmaster | None:
     return Postmaster(*found)
 
 
+def started_by_hand(pgdata: str) -> int | None:
+    """The pid of a live server on these data that we did not start, such as a person's `pg_ctl start`."""
+    found = read_pid_file(pgdata)
+    words = arguments_of(found[0]) if found is not None else []
+    if found is None or "-D" not in words[:-1] or Path(words[0]).name not in ("postgres", "postmaster"):
+        return None
+    directory = Path(words[words.index("-D") + 1])
+    same = not directory.is_absolute() or directory.resolve() == Path(pgdata).resolve()
+    return found[0] if same and find_postmaster(pgdata) is None else None
+
+
+def forget_dead_server(pgdata: str, socket_dir: str) -> None:
+    """Remove the lock files of a server that is known to be gone.
+
+    PostgreSQL would take any process with the pid in them for a server, a zombie too, and stop at an empty file. What is
+    left of a killed server it finds without them as well, by the directory's shared memory.
+    """
+    Path(pgdata, "postmaster.pid").unlink(missing_ok=True)
+    for left in Path(socket_dir).glob(".s.PGSQL.*"):
+        left.unlink(missing_ok=True)
+
+
 def arguments_of(pid: int) -> list[str]:
     """The command line of a process; empty when it is gone or only waits to be reaped."""
     try:
@@ -189,7 +211,9 @@ class Keeper:
         self._next_try_at = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         try:
-            self._launch()
+            if started_by_hand(self.task.pgdata) is None:
+                forget_dead_server(self.task.pgdata, self.task.socket_dir)
+                self._launch()
         except (OSError, subprocess.SubprocessError) as problem:
             self._say(f"that failed: {problem}")
 
