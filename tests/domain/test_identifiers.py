@@ -59,11 +59,11 @@ def test_payout_ids_are_ordered_by_time(
     assert payout_id(one, now, first) < payout_id(other, later, second)
 
 
-@given(shards, moments, randoms, st.integers(0, 63))
-def test_randomness_is_used(shard: int, now: datetime, random: bytes, bit: int) -> None:
+@given(shards, moments, randoms)
+def test_randomness_is_used(shard: int, now: datetime, random: bytes) -> None:
     """Each of 64 random bits makes another id of the same moment and bucket."""
-    other = (int.from_bytes(random) ^ 1 << bit).to_bytes(10)
-    assert payout_id(shard, now, random) != payout_id(shard, now, other)
+    others = [(int.from_bytes(random) ^ 1 << bit).to_bytes(10) for bit in range(64)]
+    assert len({payout_id(shard, now, one) for one in [random, *others]}) == 65
 
 
 @given(st.uuids())
@@ -157,7 +157,7 @@ def test_a_base_is_what_it_was() -> None:
     assert base_of(*OBLIGATION) == "ah2ubalqidfejhvx7degduvsxvdy"
 
 
-@given(shards, merchants, references, st.integers(1, 32_767))
+@given(shards, merchants, references, st.integers(1, 999_999))
 def test_an_end_to_end_id_is_read_back(shard: int, merchant: int, reference: str, attempt: int) -> None:
     """Bucket, base and attempt number come out of the id as they went in."""
     base = base_of(shard, INSTALLATION, merchant, "own", reference, PAYOUT)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from importlib import resources
+from uuid import UUID
 
 import pytest
 
-from disburse.domain.payout import FINAL, HOLDING, MOVES, PayoutState, Step, WrongState, advance
+from disburse.domain.ledger import Books
+from disburse.domain.money import Money
+from disburse.domain.payout import FINAL, HOLDING, MOVES, Payout, PayoutState, Step, WrongState, advance
 
 S = PayoutState
 
@@ -113,6 +117,19 @@ def test_the_refusal_reads_well() -> None:
     refused = WrongState(S.IN_FLIGHT, Step.CANCEL)
     assert refused.name == "wrong_state"
     assert str(refused) == "A payout that is in_flight cannot cancel."
+
+
+@pytest.mark.parametrize("state", list(PayoutState))
+def test_a_payout_tells_of_itself(state: PayoutState) -> None:
+    """A payout says whether it is over, what it is worth, and what the rules of posting need to know."""
+    at, identifier = datetime(2026, 11, 21, tzinfo=UTC), UUID(int=7)
+    payout = Payout(
+        3, identifier, 42, 9, "own", "wage-1", "base", b"f", "card", "RUB", 10_000, 150, "100", "411111******1111", b"s",
+        False, state, None, None, 1, 0, at, at, at, None, 1, 1,
+    )  # fmt: skip
+    assert payout.final is (state in {S.PAID, S.FAILED, S.CANCELLED, S.EXPIRED, S.RETURNED})
+    assert (payout.amount, payout.fee) == (Money(10_000, "RUB"), Money(150, "RUB"))
+    assert payout.books == Books(identifier, 42, "RUB", 10_000, 150)
 
 
 def test_the_database_knows_the_same_states() -> None:
