@@ -1,0 +1,80 @@
+"""Where the doors listen: sockets, TLS, and how many open files that may take. Lives here: nothing that reads a request."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Final
+
+from disburse.domain.refusals import Refusal
+
+FILES_BESIDE: Final = 256
+"""Open files the process needs beside its connections."""
+
+
+class CannotListen(Refusal):
+    """Nothing can listen at this address."""
+
+
+class BadCertificate(Refusal):
+    """The TLS certificate or its key cannot be used."""
+
+
+def tls_context(certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or later with this certificate (its chain behind it) and key. Raises BadCertificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    for path in (certificate, key):
+        if path is not None and not Path(path).is_file():
+            raise BadCertificate(f"There is no file {path}.")
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # never asks at a terminal
+    except (OSError, ValueError) as fault:  # ssl.SSLError is an OSError
+        why = getattr(fault, "reason", None) or type(fault).__name__
+        raise BadCertificate(f"{certificate} and {key or 'the key in it'} cannot be used: {why}.") from None
+    return context
+
+
+async def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to every address of a host, all to one port; at least one. Raises CannotListen."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError:
+        raise CannotListen(f"There is no address for {host}.") from None
+    addresses = sorted({(family, place[0]) for family, _, _, _, place in found})
+    bound: list[socket.socket] = []
+    for family, address in addresses:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((address, bound[0].getsockname()[1] if bound else port))
+            listener.setblocking(False)
+            bound.append(listener)
+        except OSError as fault:
+            listener.close()
+            if not bound:
+                raise CannotListen(f"Nothing can listen at {host}:{port}: {fault.strerror}.") from None
+    return bound
+
+
+def connections_possible(wanted: int) -> int:
+    """Every connection is an open file: raise this process's limit as far as needed and allowed; how many there may be then."""
+    if sys.platform == "win32":
+        return wanted
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = wanted + FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - FILES_BESIDE))

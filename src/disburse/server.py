@@ -1,0 +1,390 @@
+"""The server: one port, TLS or not, until told to stop. Lives here: what one connection may take, the sweeper, an orderly end.
+
+uvicorn's HTTP protocol does the work of a connection. Its `Server` is not used: it ends the process on signals and on a taken
+port, and both are ours to tell and to survive. Its protocol lacks bounds: none on a request's head, none on how long a request
+may take to arrive; and it answers bytes it cannot read at once, even while the answer to an earlier request is still to come.
+So here:
+
+* a head is bounded in bytes and fields, pipelined requests in number; trailers are not headers;
+* a connection that has not delivered a whole request in time is closed, and so is one that idles or does not read its answer;
+* bytes that cannot be read are answered 400 only when nothing else is unanswered: "400" for a payout that was made would be
+  a lie. Otherwise the connection is closed without a word.
+
+Nobody sets a timer for a request: one sweeper looks at all connections once a second and turns the hands of their clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from disburse.api.kernel import Logger
+from disburse.api.listening import connections_possible, listen, tls_context
+from disburse.api.metrics import Metrics
+from disburse.domain.ports import Clock, World
+
+T = TypeVar("T")
+
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What connections may take. `head_bytes`: request line and headers; `answer_within_s` includes reading the answer."""
+
+    request_within_s: float = 15.0
+    idle_s: float = 75.0
+    answer_within_s: float = 60.0
+    linger_s: float = 5.0
+    handshake_within_s: float = 10.0
+    stop_within_s: float = 10.0
+    sweep_every_s: float = 1.0
+    head_bytes: int = 32768
+    fields: int = 100
+    pipelined: int = 64
+    connections: int = 4000
+
+
+_SAID: Final = {
+    400: b"Bad request.",
+    408: b"The request did not come in time.",
+    431: b"The head is too large.",
+    503: b"Full.",
+}
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class HeadTooLarge(Exception):
+    """Raised inside the parser, which then stops."""
+
+
+class Sweeper:
+    """All connections of a server, and the time as they know it. What it closed goes to the log once a sweep, as numbers."""
+
+    def __init__(self, state: ServerState, clock: Clock, limits: Limits, metrics: Metrics, logger: Logger) -> None:
+        self.now = clock.monotonic()
+        self.limits = limits
+        self.cut: Counter[str] = Counter()
+        self._state = state
+        self._clock = clock
+        self._metrics = metrics
+        self._logger = logger
+        metrics.connections.set_function(lambda: len(state.connections))
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            self.sweep()
+            await self._clock.sleep(self.limits.sweep_every_s)
+
+    def sweep(self) -> None:
+        self.now = self._clock.monotonic()
+        self._state.default_headers = [(b"date", formatdate(self._clock.now().timestamp(), usegmt=True).encode())]
+        for connection in list(self._state.connections):
+            if isinstance(connection, Connection):
+                connection.swept()
+        if self.cut:
+            told, self.cut = self.cut, Counter()
+            for why, count in told.items():
+                self._metrics.cut(why, count)
+            told.pop("idle", None)
+            if told:
+                self._logger.warning("connections closed", **told)
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. It is answering, or a request is arriving, or it idles; `_since` is when that began."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, sweeper: Sweeper) -> None:
+        super().__init__(config, state, {})
+        self.access_log = False
+        self._sweeper = sweeper
+        self._limits = sweeper.limits
+        self._since = sweeper.now
+        self._arriving = True  # a new connection owes us a request
+        self._in_body = False
+        self._unanswered = 0  # requests whose head is whole
+        self._fed = 0  # bytes of a head that is not whole, chunk by chunk; the first chunk does not count
+        self._spelled = 0  # bytes of the request line and whole fields
+        self._chunk = 0
+        self._head_too_large = False
+        self._closing = False
+        self._current: RequestResponseCycle | None = None
+
+    # --- what the transport says -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            self._cut("full", 503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pipeline.clear()
+        if self._current is not None and not self._current.response_complete:
+            self._current.disconnected = True  # uvicorn tells only the last of several pipelined requests
+            self._current.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._chunk = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse_upgrade()
+        except httptools.HttpParserError:
+            self._cut("malformed", 431 if self._head_too_large else 400)
+        else:
+            if self._arriving and not self._in_body:
+                self._fed += len(data)
+                if self._fed > self._limits.head_bytes:
+                    self._cut("malformed", 431)
+
+    # --- what the parser says --------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._arriving, self._in_body = True, False
+        self._fed, self._spelled = -self._chunk, 0
+        self._since = self._sweeper.now
+
+    def on_url(self, url: bytes) -> None:
+        self._spell(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # a trailer: whoever looked at the headers on the way did not see it
+        self._spell(len(name) + len(value) + 4)
+        if len(self.headers) >= self._limits.fields:
+            self._spell(self._limits.head_bytes)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= self._limits.pipelined:
+            raise HeadTooLarge
+        super().on_headers_complete()
+        self._in_body = True
+        self._unanswered += 1
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._arriving = self._in_body = False
+        self._since = self._sweeper.now
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, without a timer for each answer."""
+        self._unanswered -= 1
+        self.server_state.total_requests += 1
+        if not self._arriving:
+            self._since = self._sweeper.now
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._current = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # --- what the sweeper says -------------------------------------------------------------------------------
+
+    def swept(self) -> None:
+        """Close this connection if it has taken longer than it may over what it is doing."""
+        limits, waited_s = self._limits, self._sweeper.now - self._since
+        if self.transport.is_closing():
+            if not self._closing:
+                self._closing, self._since = True, self._sweeper.now
+            elif waited_s > limits.linger_s:
+                self._abort()
+        elif self._owed() > 0:
+            if waited_s > limits.answer_within_s:
+                self._abort()
+        elif self._arriving:
+            if waited_s > limits.request_within_s:
+                self._cut("slow", 408 if self.headers is not None else None)
+        elif waited_s > limits.idle_s:
+            self._cut("idle", None)
+
+    def _spell(self, octets: int) -> None:
+        self._spelled += octets
+        if self._spelled > self._limits.head_bytes:
+            self._head_too_large = True
+            raise HeadTooLarge
+
+    def _owed(self) -> int:
+        """Answers to requests that arrived whole."""
+        return self._unanswered - (1 if self._in_body and not self.cycle.response_complete else 0)
+
+    def _refuse_upgrade(self) -> None:
+        """The parser reads nothing after such a request; it is answered as if it had not asked, and was the last."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def _cut(self, why: str, status: int | None) -> None:
+        """Close, saying why if the peer can take that for the answer to these bytes and to nothing else."""
+        self._sweeper.cut[why] += 1
+        if self.transport.is_closing():
+            return
+        began_to_answer = self._in_body and self.cycle.response_started
+        if status is not None and self._owed() == 0 and not began_to_answer:
+            said = _SAID[status]
+            head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(said)
+            self.transport.write(STATUS_LINE[status] + head + said)
+        self.transport.close()
+
+    def _abort(self) -> None:
+        self._sweeper.cut["stuck"] += 1
+        self.transport.abort()
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a program on uvloop, or on Python's own loop where there is none."""
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    world: World,
+    metrics: Metrics,
+    logger: Logger,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    stop: asyncio.Event | None = None,
+    signals: bool = True,
+    on_listening: Callable[[int], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve an ASGI application until SIGTERM, SIGINT or `stop`; requests under way get `stop_within_s` to end.
+
+    Port 0 takes a free one; `on_listening` is told which. A second signal ends it at once.
+    Raises CannotListen and BadCertificate.
+    """
+    context = tls_context(tls_cert, tls_key) if tls_cert is not None else None
+    limits = replace(limits, connections=connections_possible(limits.connections))
+    state, config, stop = ServerState(), _configured(app), stop or asyncio.Event()
+    sweeper = Sweeper(state, world.clock, limits, metrics, logger)
+    listeners = await listen(host, port)
+    bound: int = listeners[0].getsockname()[1]
+    servers, hurry = [], asyncio.Event()
+    sweeping = asyncio.create_task(sweeper.run())
+    try:
+        with _minding_signals(stop, hurry) if signals else contextlib.nullcontext():
+            for listener in listeners:
+                servers.append(
+                    await asyncio.get_running_loop().create_server(
+                        lambda: Connection(config, state, sweeper),
+                        sock=listener,
+                        ssl=context,
+                        backlog=BACKLOG,
+                        ssl_handshake_timeout=limits.handshake_within_s if context else None,
+                    )
+                )
+            url = f"{'https' if context else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}"
+            logger.info(f"listening on {url}", url=url)
+            if on_listening is not None:
+                on_listening(bound)
+            await stop.wait()
+            logger.info("stopping", count=len(state.tasks))
+            if on_stopping is not None:
+                on_stopping()
+            for server in servers:
+                server.close()
+            await _finish(state, world, limits, hurry)
+    finally:
+        sweeping.cancel()
+        for server in servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+
+async def _finish(state: ServerState, world: World, limits: Limits, hurry: asyncio.Event) -> None:
+    """Let what is being answered be answered; then what still is, is cancelled."""
+    for connection in list(state.connections):
+        connection.shutdown()
+    try:
+        async with world.clock.timeout(limits.stop_within_s):
+            while (state.connections or state.tasks) and not hurry.is_set():
+                await world.clock.sleep(0.02)
+    except TimeoutError:
+        pass
+    for connection in list(state.connections):
+        connection.transport.abort()  # first: a task that is cancelled must not say "internal error" for a payout
+    await world.clock.sleep(0)
+    left = list(state.tasks)
+    for task in left:
+        task.cancel()
+    for task in left:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+@contextlib.contextmanager
+def _minding_signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT stops, the second hurries. Only the main thread can be told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, ours = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+
+    def heard() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    before = [signal.getsignal(number) for number in ours]
+    for number in ours:
+        loop.add_signal_handler(number, heard)
+    try:
+        yield
+    finally:
+        for number, handler in zip(ours, before, strict=True):
+            loop.remove_signal_handler(number)
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _configured(app: Any) -> uvicorn.Config:
+    """uvicorn's settings for these connections: nothing of its own is logged, added or run beside the application."""
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+    config.load()
+    return config
