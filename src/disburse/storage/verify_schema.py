@@ -1,0 +1,113 @@
+"""What the database enforces by itself, read from its catalogue: grants, types, unique indexes, checks. SQL only.
+
+A database that was doctored may have lost the very constraint that made a breach impossible, so the constraints are checked
+like the rows are. May not live here: anything that reads money.
+"""
+
+from __future__ import annotations
+
+from disburse.storage.verify_check import Check
+
+_APPEND_ONLY = "('postings', 'events', 'evidence')"
+
+_TABLES = f"""SELECT c.oid, c.relname::text AS name,
+        c.relname IN {_APPEND_ONLY} OR EXISTS (
+            SELECT FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent
+            WHERE i.inhrelid = c.oid AND parent.relname IN {_APPEND_ONLY}) AS append_only
+    FROM pg_class c WHERE c.relnamespace = 'disburse'::regnamespace AND c.relkind IN ('r', 'p')"""
+
+# Name of the index, its table, its columns in order, the rows it covers (as PostgreSQL writes it; none: all).
+_UNIQUE = """VALUES
+    ('one_live_attempt', 'attempts', 'shard payout_id', '(state <> ALL (ARRAY[''rejected''::text, ''not_sent''::text]))'),
+    ('posted_once', 'postings', 'shard origin_id phase', NULL),
+    ('one_payout_a_reference', 'payouts', 'shard base', NULL),
+    ('merchants_pkey', 'merchants', 'shard merchant_id', NULL),
+    ('payouts_pkey', 'payouts', 'shard payout_id', NULL),
+    ('attempts_pkey', 'attempts', 'shard payout_id number', NULL),
+    ('postings_pkey', 'postings', 'shard merchant_id number', NULL),
+    ('balances_pkey', 'balances', 'shard merchant_id currency account', NULL),
+    ('top_ups_pkey', 'top_ups', 'shard merchant_id reference', NULL),
+    ('events_pkey', 'events', 'shard merchant_id number', NULL),
+    ('evidence_pkey', 'evidence', 'shard end_to_end_id digest', NULL),
+    ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
+    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
+
+# Name of the constraint, its table, a phrase of ours that it must contain.
+_CHECKED = """VALUES
+    ('no_overdraft', 'balances', 'balance_minor >= 0'),
+    ('an_intent_is_whole', 'attempts', 'request_digest IS NOT NULL'),
+    ('postings_check', 'postings', 'destination <> source'),
+    ('postings_amount_minor_check', 'postings', 'amount_minor >= 1'),
+    ('payouts_amount_minor_check', 'payouts', 'amount_minor >= 1'),
+    ('payouts_fee_minor_check', 'payouts', 'fee_minor >= 0'),
+    ('payouts_check', 'payouts', 'returned_minor <= amount_minor'),
+    ('payouts_state_check', 'payouts', 'in_doubt'),
+    ('attempts_state_check', 'attempts', 'not_sent')"""
+
+# What every row that tells of an act must name.
+_ACTORS = "('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'merchant_settings', 'operators')"
+
+SCHEMA = (
+    Check(
+        "L5 books and events are append-only",
+        "The program's role can neither change nor remove postings, events and evidence, and cannot become a role that can.",
+        f"""SELECT name AS "table", privilege AS granted
+            FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+            WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)
+                OR (privilege = 'UPDATE' AND has_any_column_privilege('disburse_app', oid, privilege)))
+            UNION ALL
+            SELECT 'every table', 'membership of ' || rolname FROM pg_roles
+            WHERE rolname <> 'disburse_app' AND pg_has_role('disburse_app', oid, 'MEMBER')
+              AND (rolsuper OR rolname = 'disburse_owner')
+            UNION ALL
+            SELECT 'every table', 'superuser' FROM pg_roles WHERE rolname = 'disburse_app' AND rolsuper""",
+    ),
+    Check(
+        "L5 no trigger or rule stands between",
+        "What is written is what is stored: no trigger and no rewrite rule is on any table.",
+        f"""SELECT name AS "table", tgname::text AS found FROM pg_trigger t JOIN ({_TABLES}) AS tables ON tables.oid = t.tgrelid
+            WHERE NOT t.tgisinternal
+            UNION ALL
+            SELECT name, rulename::text FROM pg_rewrite r JOIN ({_TABLES}) AS tables ON tables.oid = r.ev_class""",
+    ),
+    Check(
+        "L6 amounts are whole numbers",
+        "No column is numeric, float or money, and every amount is a bigint of minor units.",
+        """SELECT c.relname::text AS "table", a.attname::text AS "column", format_type(a.atttypid, a.atttypmod) AS type
+           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+           JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type inner_type
+             ON inner_type.oid IN (nullif(t.typelem, 0), nullif(t.typbasetype, 0))
+           WHERE c.relnamespace = 'disburse'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+             AND (t.typname IN ('numeric', 'float4', 'float8', 'money')
+                  OR inner_type.typname IN ('numeric', 'float4', 'float8', 'money')
+                  OR (a.attname LIKE '%\\_minor' AND t.typname <> 'int8'))""",
+    ),
+    Check(
+        "L7 unique indexes stand",
+        "The unique indexes that make a second payout, attempt or posting impossible are there, valid, and cover what they must.",
+        f"""SELECT must.name AS "index", must.tab AS "table" FROM ({_UNIQUE}) AS must (name, tab, columns, rows)
+            WHERE NOT EXISTS (
+                SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE i.indrelid = to_regclass('disburse.' || must.tab) AND c.relname = must.name
+                  AND i.indisunique AND i.indisvalid AND i.indisready AND i.indimmediate
+                  AND pg_get_expr(i.indpred, i.indrelid) IS NOT DISTINCT FROM must.rows
+                  AND must.columns = (
+                      SELECT string_agg(a.attname, ' ' ORDER BY place) FROM unnest(i.indkey) WITH ORDINALITY AS key (number, place)
+                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.number))""",
+    ),
+    Check(
+        "L4 check constraints stand",
+        "The constraints that refuse an overdraft, half an intent and an impossible amount are there and were validated.",
+        f"""SELECT must.name AS "constraint", must.tab AS "table" FROM ({_CHECKED}) AS must (name, tab, phrase)
+            WHERE NOT EXISTS (
+                SELECT FROM pg_constraint c
+                WHERE c.conrelid = to_regclass('disburse.' || must.tab) AND c.conname = must.name AND c.contype = 'c'
+                  AND c.convalidated AND strpos(pg_get_constraintdef(c.oid), must.phrase) > 0)""",
+    ),
+    Check(
+        "W1 an actor is required",
+        "No row that tells of an act can be stored without naming its actor.",
+        f"""SELECT c.relname::text AS "table" FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'actor'
+            WHERE c.relnamespace = 'disburse'::regnamespace AND c.relname IN {_ACTORS} AND NOT a.attnotnull""",
+    ),
+)

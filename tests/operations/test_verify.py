@@ -1,0 +1,462 @@
+"""`verify` says nothing about a healthy database, and names what was broken in a doctored one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+
+from disburse.domain.ports import World
+from disburse.operations.verify import BookSize, Deed, Report, UnreadableBook, read_bank_book, verify
+from disburse.storage.database import Database
+from disburse.storage.verify import CHECKS
+from tests.operations.verify_town import Town, build
+
+
+@pytest.fixture
+async def town(database: Database, world: World) -> Town:
+    """Payouts that went every way there is, by the real operations."""
+    return await build(database, world)
+
+
+@pytest.fixture
+async def doctor(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody with a superuser's hands on the database."""
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": "disburse"})
+    yield connection
+    await connection.close()
+
+
+def broken(report: Report) -> dict[str, int]:
+    return {finding.check: finding.count for finding in report.findings}
+
+
+# --- healthy -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_fresh_database_holds(database: Database) -> None:
+    """A database in which nothing happened yet breaks nothing."""
+    report = await verify(database, deeds=list)
+    assert report.holds, report.findings
+    assert report.rows == {"merchants": 0, "payouts": 0, "postings": 0, "events": 0, "frozen": 0}
+
+
+async def test_a_healthy_town_holds(database: Database, town: Town) -> None:
+    """Every outcome, second attempts, returns and frozen payouts leave books in which every check holds, the bank's too."""
+    report = await verify(database, deeds=lambda: town.deeds)
+    assert report.holds, report.findings
+    assert report.rows["payouts"] == len(town.ids) == 37
+    assert report.rows["frozen"] == 7
+    assert report.book == BookSize(payments=16, returns=4, unsettled=1)
+    assert set(report.checks) > {check.name for check in CHECKS}
+
+
+async def test_the_town_has_every_state(doctor: asyncpg.Connection, town: Town) -> None:
+    """The healthy town is no small talk: it has every state that payouts and attempts can be in today."""
+    payouts = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM payouts")}
+    assert payouts == {
+        "created", "unfunded", "queued", "in_flight", "in_doubt", "paid", "failed", "cancelled", "expired", "returned",
+    }  # fmt: skip
+    attempts = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM attempts")}
+    assert attempts == {"due", "open", "accepted", "unknown", "settled", "rejected", "not_sent"}
+    frozen = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM payouts WHERE frozen IS NOT NULL")}
+    assert frozen == {"failed", "queued", "in_flight", "in_doubt", "paid"}
+
+
+# --- doctored ------------------------------------------------------------------------------------------------------------
+
+# What was done with `{story}` standing for a payout's id, the check that must say so, how many others may say so too.
+DAMAGES: dict[str, tuple[str, str, int]] = {
+    "a balance changed": (
+        "UPDATE balances SET balance_minor = balance_minor + 1 WHERE merchant_id = 2 AND account = 'available'",
+        "L3 balances equal postings", 1,
+    ),
+    "money made out of nothing": (
+        "UPDATE balances SET balance_minor = balance_minor + 1 WHERE merchant_id = 2 AND account = 'available'",
+        "L2 all accounts together are zero", 1,
+    ),
+    "cached money moved to another account": (
+        """UPDATE balances SET balance_minor = balance_minor - 7 WHERE merchant_id = 2 AND account = 'available';
+           UPDATE balances SET balance_minor = balance_minor + 7 WHERE merchant_id = 2 AND account = 'fees'""",
+        "H2 fees are those of paid payouts", 1,
+    ),
+    "a posting removed": (
+        "DELETE FROM postings WHERE origin_id = {paid} AND reason = 'fee'",
+        "L9 posting numbers have no gaps", 3,
+    ),
+    "a posting from an account to itself": (
+        "ALTER TABLE postings DROP CONSTRAINT postings_check;"
+        "UPDATE postings SET source = destination WHERE origin_id = {paid} AND reason = 'fee'",
+        "L1 postings are whole", 5,
+    ),
+    "the limit of amounts dropped": (
+        "ALTER TABLE postings DROP CONSTRAINT postings_amount_minor_check",
+        "L4 check constraints stand", 0,
+    ),
+    "an unvalidated overdraft constraint": (
+        "ALTER TABLE balances DROP CONSTRAINT no_overdraft;"
+        "ALTER TABLE balances ADD CONSTRAINT no_overdraft CHECK (balance_minor >= 0) NOT VALID",
+        "L4 check constraints stand", 0,
+    ),
+    "a fee posted from the merchant's available money": (
+        "UPDATE postings SET source = 'available' WHERE origin_id = {paid} AND reason = 'fee'",
+        "L1 postings go where their reason says", 2,
+    ),
+    "a payment posted to another provider": (
+        "UPDATE postings SET destination = 'paid:second' WHERE origin_id = {paid} AND reason = 'paid'",
+        "L1 postings go where their reason says", 1,
+    ),
+    "a hold numbered before the top-up that covers it": (
+        """UPDATE postings SET number = 999 WHERE merchant_id = 2 AND number = 1;
+           UPDATE postings SET number = 1 WHERE merchant_id = 2 AND number = 2;
+           UPDATE postings SET number = 2 WHERE merchant_id = 2 AND number = 999""",
+        "L4 no account was ever overdrawn", 0,
+    ),
+    "an append-only table that may be changed": (
+        "GRANT UPDATE ON postings TO disburse_app", "L5 books and events are append-only", 0,
+    ),
+    "one column of an append-only table that may be changed": (
+        "GRANT UPDATE (effect) ON evidence TO disburse_app", "L5 books and events are append-only", 0,
+    ),
+    "an append-only table that everybody may empty": (
+        "GRANT DELETE, TRUNCATE ON events TO PUBLIC", "L5 books and events are append-only", 0,
+    ),
+    "a trigger": (
+        """CREATE FUNCTION skim() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+           CREATE TRIGGER skim BEFORE INSERT ON postings FOR EACH ROW EXECUTE FUNCTION skim()""",
+        "L5 no trigger or rule stands between", 0,
+    ),
+    "a numeric column": (
+        "ALTER TABLE top_ups ADD COLUMN exact_amount numeric(18, 2)", "L6 amounts are whole numbers", 0,
+    ),
+    "amounts in a shorter type": (
+        "ALTER TABLE top_ups ALTER COLUMN amount_minor TYPE integer", "L6 amounts are whole numbers", 0,
+    ),
+    "a unique constraint dropped": (
+        "ALTER TABLE postings DROP CONSTRAINT posted_once", "L7 unique indexes stand", 0,
+    ),
+    "the index of live attempts covers fewer rows": (
+        """DROP INDEX one_live_attempt; CREATE UNIQUE INDEX one_live_attempt ON attempts (shard, payout_id)
+           WHERE state NOT IN ('rejected', 'not_sent', 'settled')""",
+        "L7 unique indexes stand", 0,
+    ),
+    "a table gone": ("DROP TABLE mismatches", "C3 one event a mismatch", 1),
+    "a payment posted twice": (
+        """ALTER TABLE postings DROP CONSTRAINT posted_once;
+           INSERT INTO postings SELECT shard, merchant_id, number + 1, origin_id, phase, currency, source, destination,
+               amount_minor, reason, at, actor FROM postings WHERE merchant_id = 2 ORDER BY number DESC LIMIT 1;
+           UPDATE merchants SET postings = postings + 1 WHERE merchant_id = 2""",
+        "L7 nothing is posted twice", 5,
+    ),
+    "a top-up without its row": (
+        "DELETE FROM top_ups WHERE merchant_id = 2", "L7 each top-up has its posting", 1,
+    ),
+    "a posting in another currency": (
+        "UPDATE postings SET currency = 'EUR' WHERE origin_id = {paid} AND reason = 'hold'",
+        "L8 postings belong to their origin", 2,
+    ),
+    "a posting of no payout": (
+        "UPDATE postings SET origin_id = '00000000-0000-7000-8000-000000000001' WHERE origin_id = {paid} AND reason = 'hold'",
+        "L8 postings belong to their origin", 2,
+    ),
+    "a hold larger than amount and fee": (
+        """UPDATE postings SET amount_minor = amount_minor + 1 WHERE origin_id = {queued} AND reason = 'hold';
+           UPDATE balances SET balance_minor = balance_minor - 1
+               WHERE merchant_id = 1 AND currency = 'RUB' AND account = 'available';
+           UPDATE balances SET balance_minor = balance_minor + 1
+               WHERE merchant_id = 1 AND currency = 'RUB' AND account = 'held'""",
+        "H1 one hold of amount and fee", 2,
+    ),
+    "half a hold released": (
+        "UPDATE postings SET amount_minor = amount_minor - 1 WHERE origin_id = {cancelled held} AND reason = 'release'",
+        "H2 a hold ends once and whole", 2,
+    ),
+    "held money that no payout owns": (
+        """UPDATE balances SET balance_minor = balance_minor - 7 WHERE merchant_id = 2 AND account = 'available';
+           INSERT INTO balances VALUES (0, 2, 'EUR', 'held', 7)""",
+        "H3 held money equals payouts under way", 2,
+    ),
+    "a payout put back from doubt by hand": (
+        "UPDATE payouts SET state = 'in_flight' WHERE payout_id = {doubt}",
+        "H3 each payout's money lies where its state says", 2,
+    ),
+    "an attempt's doubt forgotten": (
+        "UPDATE attempts SET state = 'accepted', doubt_since = NULL WHERE payout_id = {doubt}",
+        "H3 money at providers equals attempts under way", 2,
+    ),
+    "a refused attempt brought back to life": (
+        "UPDATE attempts SET state = 'open', ended_at = NULL, ask_at = opened_at WHERE payout_id = {failed}",
+        "H4 no release while an attempt lives", 3,
+    ),
+    "a payout failed by hand after it was paid": (
+        "UPDATE payouts SET state = 'failed' WHERE payout_id = {paid}", "H5 the last event names the state", 3,
+    ),
+    "a final payout without an end": (
+        "UPDATE payouts SET finished_at = NULL WHERE payout_id = {failed}", "H5 final means finished", 0,
+    ),
+    "a waiting payout off the sweeper's list": (
+        "DELETE FROM expiries WHERE payout_id = {created}", "H6 what waits will expire", 0,
+    ),
+    "a settled attempt that the books do not know": (
+        "UPDATE attempts SET connector = 'second' WHERE payout_id = {paid}", "R1 paid money equals settled attempts", 1,
+    ),
+    "a return that never came": (
+        "UPDATE payouts SET returned_minor = returned_minor - 1 WHERE payout_id = {returned in parts}",
+        "E8 what came back was paid", 1,
+    ),
+    "a contradiction charged to the merchant": (
+        """UPDATE postings SET source = 'available' WHERE reason = 'contradiction';
+           UPDATE balances b SET balance_minor = balance_minor
+               + (SELECT sum(balance_minor) FROM balances s WHERE s.account = 'suspense:sandbox')
+               WHERE merchant_id = 1 AND currency = 'RUB' AND account = 'available';
+           UPDATE balances SET balance_minor = 0 WHERE account = 'suspense:sandbox'""",
+        "E11 suspense holds contradictions alone", 1,
+    ),
+    "a second payout of one reference": (
+        """UPDATE payouts SET reference = (SELECT reference FROM payouts WHERE payout_id = {paid})
+           WHERE payout_id = {queued}""",
+        "C1 one payout a reference", 0,
+    ),
+    "a mismatch told by no event": (
+        "DELETE FROM mismatches WHERE payout_id = {queued}", "C3 one event a mismatch", 0,
+    ),
+    "a payout number skipped": (
+        "UPDATE payouts SET number = number + 1000 WHERE payout_id = {created}", "L9 payout numbers have no gaps", 0,
+    ),
+    "a base that names another bucket": (
+        "UPDATE payouts SET base = 'b' || substr(base, 2) WHERE payout_id = {created}", "E4 ids carry their bucket", 0,
+    ),
+    "an attempt under another merchant": (
+        "UPDATE attempts SET merchant_id = 2 WHERE payout_id = {queued}", "S3 a payout's rows are its merchant's", 0,
+    ),
+    "an attempt of no payout": (
+        """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
+           VALUES (0, '00000000-0000-7000-8000-000000000001', 1, 1, 'due', 'epoch', 'doctor')""",
+        "S3 a payout's rows are its merchant's", 0,
+    ),
+    "a second live attempt": (
+        """DROP INDEX one_live_attempt;
+           INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
+           VALUES (0, {paid}, 2, 1, 'due', 'epoch', 'doctor')""",
+        "E1 one live attempt", 3,
+    ),
+    "a paid payout without its attempt": (
+        "DELETE FROM attempts WHERE payout_id = {paid}", "E1 attempts fit the payout's state", 4,
+    ),
+    "an attempt that was not counted": (
+        "UPDATE payouts SET attempts = attempts + 1 WHERE payout_id = {failed}", "E3 attempts follow one another", 0,
+    ),
+    "an end-to-end id of another base": (
+        """UPDATE attempts SET end_to_end_id = (SELECT base || '-1' FROM payouts WHERE payout_id = {paid})
+           WHERE payout_id = {open}""",
+        "E4 end-to-end ids derive from the base", 0,
+    ),
+    "an intent without a digest of what was sent": (
+        "UPDATE attempts SET request_digest = '' WHERE payout_id = {open}", "E2 an intent is whole", 0,
+    ),
+    "an attempt that nobody will ask about": (
+        "UPDATE attempts SET ask_at = NULL WHERE payout_id = {doubt}", "E15 nothing under way is forgotten", 0,
+    ),
+    "an event number skipped": (
+        "UPDATE events SET number = number + 1 WHERE merchant_id = 2 AND number = 3;"
+        "UPDATE payouts SET last_event = last_event + 1 WHERE payout_id = {paid by two}",
+        "W1 event numbers have no gaps", 0,
+    ),
+    "a counter ahead of its events": (
+        "UPDATE merchants SET events = events + 1 WHERE merchant_id = 3", "W1 event numbers have no gaps", 0,
+    ),
+    "an event that names a state out of turn": (
+        "UPDATE events SET state = 'created' WHERE payout_id = {accepted} AND kind = 'payout.in_flight'",
+        "E8 payouts move by the table", 0,
+    ),
+    "a payout that went on after its end": (
+        """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, at, actor)
+               SELECT 0, 2, events + 1, {paid by two}, 'payout.queued', 'queued', 'epoch', 'doctor' FROM merchants
+               WHERE merchant_id = 2;
+           INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, at, actor)
+               SELECT 0, 2, events + 2, {paid by two}, 'payout.paid', 'paid', 'epoch', 'doctor' FROM merchants
+               WHERE merchant_id = 2;
+           UPDATE merchants SET events = events + 2 WHERE merchant_id = 2;
+           UPDATE payouts SET last_event = last_event + 2 WHERE payout_id = {paid by two}""",
+        "W5 final stays final", 1,
+    ),
+    "an event without an actor": (
+        "UPDATE events SET actor = ' ' WHERE payout_id = {paid}", "W1 every act names its actor", 0,
+    ),
+    "actors no longer asked for": (
+        "ALTER TABLE postings ALTER COLUMN actor DROP NOT NULL", "W1 an actor is required", 0,
+    ),
+    "a settled attempt whose evidence is gone": (
+        "DELETE FROM evidence WHERE payout_id = {paid}", "E3 every outcome rests on evidence", 0,
+    ),
+    "an outcome rewritten after its evidence": (
+        "UPDATE attempts SET state = 'not_sent' WHERE payout_id = {failed}", "E9 what evidence changed still stands", 1,
+    ),
+    "evidence moved to another attempt": (
+        "UPDATE evidence SET end_to_end_id = 'x' || end_to_end_id WHERE payout_id = {paid}",
+        "E7 evidence speaks of its attempt", 0,
+    ),
+    "a frozen payout thawed by hand": (
+        "UPDATE payouts SET frozen = NULL WHERE payout_id = {frozen failed}", "E11 a contradiction freezes", 0,
+    ),
+    "a contradiction of another amount": (
+        """UPDATE postings SET amount_minor = amount_minor + 1 WHERE origin_id = {frozen failed} AND reason = 'contradiction';
+           UPDATE balances SET balance_minor = balance_minor - 1 WHERE merchant_id = 1 AND account = 'suspense:sandbox';
+           UPDATE balances SET balance_minor = balance_minor + 1
+               WHERE merchant_id = 1 AND currency = 'RUB' AND account = 'paid:sandbox'""",
+        "E11 money beyond proof is in suspense", 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_doctored_database_is_found_out(
+    database: Database, town: Town, doctor: asyncpg.Connection, damage: str
+) -> None:
+    """What was done to a healthy database is named by the check whose invariant it breaks, and by few others."""
+    sql, name, others = DAMAGES[damage]
+    for story, identifier in town.ids.items():
+        sql = sql.replace(f"{{{story}}}", f"'{identifier}'")
+    await doctor.execute(sql)
+    report = await verify(database)
+    assert name in broken(report), report.findings
+    assert len(report.findings) == 1 + others, [(finding.check, finding.examples) for finding in report.findings]
+
+
+def test_every_check_was_shown_to_fail() -> None:
+    """No check stands in the table that was never seen to find anything; no two have one name."""
+    names = [check.name for check in CHECKS]
+    assert len(set(names)) == len(names)
+    assert {name for _, name, _ in DAMAGES.values()} == set(names)
+
+
+async def test_all_are_counted_and_some_are_shown(database: Database, town: Town, doctor: asyncpg.Connection) -> None:
+    """A finding counts every offending row and shows a few, in words and without what belongs to payees."""
+    await doctor.execute("UPDATE payouts SET number = number + 1000 WHERE merchant_id = 1 AND state <> 'paid'")
+    (finding,) = (await verify(database)).findings
+    assert finding.count > len(finding.examples) == 5
+    assert finding.sentence.startswith("A merchant's payouts are numbered")
+    assert finding.examples[0].startswith("merchant=1 what=counter found=36 expected=10")
+
+
+# --- beside the bank's book ----------------------------------------------------------------------------------------------
+
+Rewrite = Callable[[Town, list[Deed]], Iterable[Deed]]
+
+
+def _first(deeds: list[Deed], did: str) -> Deed:
+    return next(deed for deed in deeds if deed.did == did)
+
+
+def _other(deed: Deed, suffix: str) -> Deed:
+    return msgspec.structs.replace(deed, end_to_end_id=deed.end_to_end_id.rpartition("-")[0] + suffix)
+
+
+BOOKS: dict[str, tuple[Rewrite, set[str]]] = {
+    "the same id paid twice": (
+        lambda _, deeds: [*deeds, _first(deeds, "paid")],
+        {"R1 the bank paid each obligation once"},
+    ),
+    "one obligation paid under two ids": (
+        lambda _, deeds: [*deeds, _other(_first(deeds, "paid"), "-2")],
+        {"R1 the bank paid each obligation once", "E2 the bank paid nothing without our intent"},
+    ),
+    "a payment we never ordered": (
+        lambda _, deeds: [*deeds, Deed("aa" + "b" * 26 + "-1", "paid", "1.00", "RUB")],
+        {"E2 the bank paid nothing without our intent"},
+    ),
+    "a payment of what we call failed": (
+        lambda _, deeds: [*deeds, msgspec.structs.replace(_first(deeds, "refused"), did="paid")],
+        {"R1 the bank paid nothing we call unpaid"},
+    ),
+    "a payment of another amount": (
+        lambda _, deeds: [msgspec.structs.replace(one, amount="1.00") if one == deeds[1] else one for one in deeds],
+        {"E7 the bank paid what we ordered"},
+    ),
+    "a payment in another currency": (
+        lambda _, deeds: [msgspec.structs.replace(one, currency="USD") if one == deeds[1] else one for one in deeds],
+        {"E7 the bank paid what we ordered"},
+    ),
+    "a payment that the bank does not know": (
+        lambda _, deeds: [one for one in deeds if one != deeds[2]],
+        {"R1 the bank paid what we call paid"},
+    ),
+    "a return that the bank does not know": (
+        lambda _, deeds: [one for one in deeds if one != _first(deeds, "returned")],
+        {"R1 the bank returned what we call returned"},
+    ),
+    "another bank's book": (
+        lambda _, deeds: [],
+        {"R1 the bank paid what we call paid", "R1 the bank returned what we call returned"},
+    ),
+    "the payment of a payout still in doubt": (
+        lambda town, deeds: [one for one in deeds if one != deeds[1]],
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("book", BOOKS)
+async def test_a_book_that_disagrees_is_found_out(database: Database, town: Town, book: str) -> None:
+    """Where the bank's book and ours tell different stories, the difference has a name; what we doubt is no difference."""
+    rewrite, names = BOOKS[book]
+    deeds = list(rewrite(town, town.deeds))
+    assert set(broken(await verify(database, deeds=lambda: deeds))) == names
+
+
+async def test_a_line_written_while_verify_runs_is_no_breach(database: Database, town: Town) -> None:
+    """A payment that the book gained after it was first read counts: a settled attempt is looked up in the newer book."""
+    readings = iter([town.deeds[:-1], town.deeds])
+    report = await verify(database, deeds=lambda: next(readings))
+    assert report.holds, report.findings
+
+
+async def test_a_book_in_a_file(database: Database, town: Town, tmp_path: Path) -> None:
+    """The sandbox bank's own file is read, its torn last line left out."""
+    book = tmp_path / "sandbox-bank.jsonl"
+    lines = [
+        {"at": "2026-11-21T12:00:00.000000Z", "rail": "card", "last4": "1111", **msgspec.to_builtins(deed)}
+        for deed in town.deeds
+    ]
+    book.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines) + b'{"at":"2026-11')
+    report = await verify(database, bank_book=book)
+    assert report.holds, report.findings
+    assert report.book == BookSize(payments=16, returns=4, unsettled=1)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"paid", "Line 1 of"),
+        (b"[]", "Line 1 of"),
+        (b'{"end_to_end_id": 1, "did": "paid"}', "Line 1 of"),
+        (b"\xff", "Line 1 of"),
+        (b'{"end_to_end_id": "a-1", "did": "paid"}', "names no amount for 'a-1'"),
+        (b'{"end_to_end_id": "a-1", "did": "paid", "amount": "1e9", "currency": "RUB"}', "names no amount for 'a-1'"),
+    ],
+)
+async def test_a_book_that_cannot_be_read(database: Database, tmp_path: Path, line: bytes, says: str) -> None:
+    """A book is read whole or not at all: a line that is none stops `verify` and is named."""
+    book = tmp_path / "book.jsonl"
+    book.write_bytes(line + b"\n")
+    with pytest.raises(UnreadableBook, match=says):
+        await verify(database, bank_book=book)
+
+
+def test_of_an_absent_id_nothing_is_known(tmp_path: Path) -> None:
+    """The bank's lines without an amount are read as they are."""
+    book = tmp_path / "book.jsonl"
+    book.write_bytes(
+        b'{"at":"x","end_to_end_id":"a-1","amount":null,"currency":null,"rail":null,"last4":null,"did":"absent"}\n'
+    )
+    assert list(read_bank_book(book)) == [Deed("a-1", "absent")]
+
+
+async def test_who_waits_hears_what_is_checked(database: Database) -> None:
+    """The name of each check is told before it is put, for whoever watches."""
+    told: list[str] = []
+    report = await verify(database, about_to=told.append)
+    assert tuple(told) == report.checks == tuple(check.name for check in CHECKS)
