@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from disburse.domain.attempt import Attempt
 from disburse.domain.identifiers import base_of, payout_id
 from disburse.domain.ledger import top_up
 from disburse.domain.money import Money
@@ -15,12 +16,14 @@ from disburse.domain.payout import Payout
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
 from disburse.operations import attempts, evidence, payouts
-from disburse.operations.attempts import Claim, Opened
+from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.payouts import Act, CreatePayout, Found
 from disburse.storage import payouts as stored
 from disburse.storage.database import Database, Transaction
 from disburse.storage.unit import Unit
+
+T = TypeVar("T")
 
 INSTALLATION = UUID("00000000-0000-7000-8000-000000000001")
 SANDBOX = Route("sandbox", frozenset({"card", "sbp"}), frozenset({"RUB"}), sandbox=True)
@@ -109,6 +112,52 @@ class Shop:
         payout = await self.paid_out(merchant, amount=amount, fee=fee)
         await self.hear_of(await self.opened(payout), Settled("p"))
         return await self.read(payout)
+
+    async def ask(self, payout: Payout, number: int = 1, *, jitter: float = 1.0) -> ToAsk | None:
+        """Take an attempt's next question."""
+        one = Ask(payout.payout_id, number, payout.merchant_id, jitter)
+        return (await self.database.run(lambda tx: attempts.take_questions(tx, self.shard, [one])))[0]
+
+    async def due(self, *, at: datetime | None = None, limit: int = 500) -> list[tuple[UUID, int, int]]:
+        return await self.database.run(lambda tx: stored.due(tx, self.shard, at or self.now(), limit))
+
+    async def run_twice(self, work: Callable[[Transaction], Awaitable[T]]) -> tuple[T, T]:
+        """An unknown commit: the work is committed, nobody hears of it, and it runs again. Both results, in order."""
+        results: list[T] = []
+
+        async def work_and_break(tx: Transaction) -> T:
+            results.append(await work(tx))
+            if not tx.rerun:
+                await tx.execute("COMMIT")
+                raise ConnectionResetError("the answer to COMMIT did not come")
+            return results[-1]
+
+        await self.database.run(work_and_break)
+        first, second = results
+        return first, second
+
+    async def lapse(self, payout: Payout, number: int = 1) -> None:
+        """Let the owner's lease have run out a second ago, by the database's clock."""
+        await self.rows(
+            """UPDATE attempts SET lease_until = clock_timestamp() - interval '1 s', ask_at = clock_timestamp() - interval '1 s'
+               WHERE shard = $1 AND payout_id = $2 AND number = $3 AND state = 'open' RETURNING 1""",
+            self.shard, payout.payout_id, number,
+        )  # fmt: skip
+
+    async def ask_now(self, payout: Payout, number: int = 1) -> None:
+        """Let the next question of an attempt be due."""
+        await self.rows(
+            "UPDATE attempts SET ask_at = clock_timestamp() WHERE shard = $1 AND payout_id = $2 AND number = $3 RETURNING 1",
+            self.shard, payout.payout_id, number,
+        )  # fmt: skip
+
+    async def attempt(self, payout: Payout, number: int = 1) -> Attempt:
+        """One attempt as it stands."""
+        found = await self.database.run(lambda tx: stored.attempts_of(tx, self.shard, payout.payout_id))
+        return found[number - 1]
+
+    async def database_now(self) -> datetime:
+        return await self.database.run(lambda tx: tx.database_now())
 
     async def read(self, payout: Payout) -> Payout:
         return (await self.database.run(lambda tx: stored.by_id(tx, self.shard, [payout.payout_id])))[payout.payout_id]
