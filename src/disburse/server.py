@@ -22,7 +22,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -33,7 +33,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from disburse.api.kernel import Logger
-from disburse.api.listening import connections_possible, listen, tls_context
+from disburse.api.listening import DEFAULT_LIMITS, Limits, connections_possible, listen, tls_context
 from disburse.api.metrics import Metrics
 from disburse.domain.ports import Clock, World
 
@@ -41,33 +41,12 @@ T = TypeVar("T")
 
 BACKLOG: Final = 2048
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What connections may take. `head_bytes`: request line and headers; `answer_within_s` includes reading the answer."""
-
-    request_within_s: float = 15.0
-    idle_s: float = 75.0
-    answer_within_s: float = 60.0
-    linger_s: float = 5.0
-    handshake_within_s: float = 10.0
-    stop_within_s: float = 10.0
-    sweep_every_s: float = 1.0
-    head_bytes: int = 32768
-    fields: int = 100
-    pipelined: int = 64
-    connections: int = 4000
-
-
 _SAID: Final = {
     400: b"Bad request.",
     408: b"The request did not come in time.",
     431: b"The head is too large.",
     503: b"Full.",
 }
-
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 class HeadTooLarge(Exception):
@@ -125,6 +104,7 @@ class Connection(HttpToolsProtocol):
         self._chunk = 0
         self._head_too_large = False
         self._closing = False
+        self._unparsed: int | None = None  # bytes of a last body that are still to come, see _refuse_upgrade
         self._current: RequestResponseCycle | None = None
 
     # --- what the transport says -----------------------------------------------------------------------------
@@ -142,11 +122,14 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._unparsed is not None:
+            self._take_body(data)
+            return
         self._chunk = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse_upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._refuse_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._cut("malformed", 431 if self._head_too_large else 400)
         else:
@@ -233,12 +216,30 @@ class Connection(HttpToolsProtocol):
         """Answers to requests that arrived whole."""
         return self._unanswered - (1 if self._in_body and not self.cycle.response_complete else 0)
 
-    def _refuse_upgrade(self) -> None:
-        """The parser reads nothing after such a request; it is answered as if it had not asked, and was the last."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
+    def _refuse_upgrade(self, rest: bytes) -> None:
+        """Answer as if the client had not asked for another protocol (Java's does, on every request without TLS), once.
+
+        The parser takes all that follows for the other protocol, so the body is read here, by its length.
+        """
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._in_body = self.cycle.disconnected = True  # it never became whole, whatever the parser said
+            self._cut("malformed", 400)
+            return
+        self._unparsed = int(lengths[0]) if lengths else 0
+        self.cycle.keep_alive = False
+        if self._unparsed:
+            self.cycle.more_body = self._arriving = self._in_body = True
+            self._take_body(rest)
+
+    def _take_body(self, data: bytes) -> None:
+        """Body bytes that the parser does not see; what comes behind them is not read."""
+        if self._unparsed:
+            part = data[: self._unparsed]
+            self._unparsed -= len(part)
+            self.on_body(part)
+            if not self._unparsed:
+                self.on_message_complete()
 
     def _cut(self, why: str, status: int | None) -> None:
         """Close, saying why if the peer can take that for the answer to these bytes and to nothing else."""

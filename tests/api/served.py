@@ -14,11 +14,12 @@ from typing import Any
 import structlog
 
 from disburse.api.kernel import Door, Kernel, Page, Why
+from disburse.api.listening import Limits
 from disburse.api.metrics import Metrics
 from disburse.domain.ports import World
 from disburse.logs import configure
 from disburse.protocols.wire import WireAnswer, WireRequest
-from disburse.server import Limits, serve
+from disburse.server import serve
 from disburse.world import RealRandom
 from tests.clock import FakeClock
 

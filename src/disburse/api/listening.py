@@ -1,4 +1,4 @@
-"""Where the doors listen: sockets, TLS, and how many open files that may take. Lives here: nothing that reads a request."""
+"""Where the doors listen: sockets, TLS, what connections may take. May not live here: anything that reads a request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,26 @@ from disburse.domain.refusals import Refusal
 
 FILES_BESIDE: Final = 256
 """Open files the process needs beside its connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What connections may take. `head_bytes`: request line and headers; `answer_within_s` includes reading the answer."""
+
+    request_within_s: float = 15.0
+    idle_s: float = 75.0
+    answer_within_s: float = 60.0
+    linger_s: float = 5.0
+    handshake_within_s: float = 10.0
+    stop_within_s: float = 10.0
+    sweep_every_s: float = 1.0
+    head_bytes: int = 32768
+    fields: int = 100
+    pipelined: int = 64
+    connections: int = 4000
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 class CannotListen(Refusal):
@@ -77,4 +98,4 @@ def connections_possible(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < files:
         soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - FILES_BESIDE))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, max(16, soft - FILES_BESIDE))
