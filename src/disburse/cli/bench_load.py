@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import uvloop
 
@@ -90,12 +91,10 @@ class Caller(asyncio.Protocol):
         self._idle = idle
         self._since = 0.0
         self._got = b""
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise AssertionError("not a stream")
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
         if self._load.order.rate is None:
             self.send(time.monotonic())
         else:

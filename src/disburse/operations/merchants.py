@@ -125,6 +125,7 @@ async def set_merchant(
         detail = ", ".join(sorted(changes))
         unit.event(merchant.merchant_id, None, "merchant.changed", at, actor, detail=detail)
         await unit.write()
+        await merchants.settings_changed(tx)
 
     await database.run(work)
 
@@ -168,23 +169,28 @@ def draw_top_up(
 
 
 async def top_up(tx: Transaction, shard: int, commands: Sequence[TopUp]) -> list[bool | Refusal]:
-    """Book each top-up once by its reference; False for one that was booked before, a refusal where its content differs."""
+    """Book each top-up once by its reference; False for one that was booked before, a refusal where its content differs.
+
+    Run again after an unknown commit, it knows its own by their ids.
+    """
     unit = await Unit.lock(tx, shard, [command.merchant_id for command in commands])
     rows = await tx.fetch(
-        """SELECT t.merchant_id, t.reference, t.currency, t.amount_minor FROM unnest($2::int4[], $3::text[]) AS d (m, r)
+        """SELECT t.merchant_id, t.reference, t.currency, t.amount_minor, t.top_up_id
+           FROM unnest($2::int4[], $3::text[]) AS d (m, r)
            JOIN top_ups t ON t.shard = $1 AND t.merchant_id = d.m AND t.reference = d.r""",
         shard,
         [command.merchant_id for command in commands],
         [command.reference for command in commands],
     )
     known = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    ours = {row[4] for row in rows}
     results: list[bool | Refusal] = []
     for command in commands:
         key, content = (command.merchant_id, command.reference), (command.amount.currency, command.amount.minor)
         if not unit.knows(command.merchant_id):
             results.append(NoSuchMerchant())
         elif key in known:
-            results.append(False if known[key] == content else ReferenceReused())
+            results.append(command.top_up_id in ours if known[key] == content else ReferenceReused())
         else:
             known[key] = content
             _book(unit, command)

@@ -1,11 +1,14 @@
-"""Who is asking? Merchants by login, bearer token or user token, through a cache of at most five seconds.
+"""Who is asking? Merchants by login, bearer token or user token, remembered for as long as no settings change.
 
-A wrong key and an unknown login look the same and take the same path. User tokens (IntellectMoney) slide: each use moves
-their end, written at most once a minute.
+Every change of settings counts up one number of the installation, in its own transaction. A process reads that number every
+two seconds and forgets everyone when it has moved; what it has not been able to check for five seconds it does not use. So a
+thousand merchants cost one small query and not a thousand. A wrong key and an unknown login look the same and take the same
+path. User tokens (IntellectMoney) slide: each use moves their end, written at most once a minute.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,9 +16,11 @@ from disburse.domain.merchant import Merchant
 from disburse.domain.ports import World
 from disburse.operations.secrets import digest, new_secret
 from disburse.storage import merchants
-from disburse.storage.database import Database, Transaction
+from disburse.storage.database import Database, StoreUnavailable, Transaction
 
-CACHE_S = 5.0
+CHECK_S, CACHE_S = 2.0, 5.0
+"""How often the number is read, and how old its reading may be."""
+
 TOKEN_LIFE = timedelta(minutes=30)
 _RENEW_AFTER = timedelta(minutes=1)
 _MOST = 50_000
@@ -23,8 +28,7 @@ _MOST = 50_000
 
 @dataclass(slots=True)
 class _Remembered:
-    merchant: Merchant | None
-    until: float
+    merchant: Merchant
     token_ends: datetime | None = None
 
 
@@ -36,6 +40,9 @@ class Recognition:
         self._world = world
         self._token_life = token_life
         self._cache: dict[tuple[str, bytes], _Remembered] = {}
+        self._version = -1
+        self._checked_at = float("-inf")
+        self._checking: asyncio.Task[None] | None = None
 
     async def by_login(self, login: str) -> Merchant | None:
         return await self._by("login", digest(login.strip().lower()))
@@ -48,19 +55,44 @@ class Recognition:
         self._cache.clear()
 
     async def _by(self, kind: str, key: bytes) -> Merchant | None:
-        now = self._world.clock.monotonic()
+        await self._check()
         known = self._cache.get((kind, key))
-        if known is not None and known.until > now:
+        if known is not None:
             return known.merchant
 
         async def work(tx: Transaction) -> Merchant | None:
             place = await merchants.find(tx, kind, key)
             return await merchants.read(tx, *place) if place else None
 
+        version = self._version
         merchant = await self._database.run(work)
-        if merchant is not None:  # strangers are not remembered: a flood of them must not fill memory
-            self._remember((kind, key), _Remembered(merchant, now + CACHE_S))
+        if merchant is not None and version == self._version:
+            self._remember((kind, key), _Remembered(merchant))  # strangers are not: a flood of them must not fill memory
         return merchant
+
+    async def _check(self) -> None:
+        """See that nothing has changed: in passing while the last reading is young, waiting for it once it is old."""
+        age = self._world.clock.monotonic() - self._checked_at
+        if age < CHECK_S:
+            return
+        if self._checking is None:
+            self._checking = asyncio.get_running_loop().create_task(self._read_version())
+        if age >= CACHE_S:
+            await asyncio.shield(self._checking)
+
+    async def _read_version(self) -> None:
+        try:
+            began = self._world.clock.monotonic()
+            version = await self._database.run(merchants.settings_version)
+            if version != self._version:
+                self._version = version
+                self._cache.clear()
+            self._checked_at = began
+        except StoreUnavailable:
+            if self._world.clock.monotonic() - self._checked_at >= CACHE_S:
+                raise
+        finally:
+            self._checking = None
 
     def _remember(self, key: tuple[str, bytes], remembered: _Remembered) -> None:
         if len(self._cache) >= _MOST:
@@ -80,15 +112,12 @@ class Recognition:
 
     async def by_token(self, token: str) -> Merchant | None:
         """The merchant behind a user token that is alive; its life begins anew, written at most once a minute."""
-        key = digest(token)
-        now, at = self._world.clock.monotonic(), self._world.clock.now()
+        await self._check()
+        key, at = digest(token), self._world.clock.now()
         known = self._cache.get(("token", key))
-        if known is None or known.until <= now or known.token_ends is None:
-            known = await self._read_token(key, now)
-            if known is None:
-                return None
-            self._remember(("token", key), known)
-        if known.token_ends is None or known.token_ends <= at:
+        if known is None or known.token_ends is None or known.token_ends <= at:  # another process may have renewed it
+            known = await self._read_token(key)
+        if known is None or known.token_ends is None or known.token_ends <= at:
             return None
         if known.token_ends - at < self._token_life - _RENEW_AFTER:
             known.token_ends = ends = at + self._token_life
@@ -99,12 +128,16 @@ class Recognition:
             await self._database.run(renew)
         return known.merchant
 
-    async def _read_token(self, key: bytes, now: float) -> _Remembered | None:
+    async def _read_token(self, key: bytes) -> _Remembered | None:
         async def work(tx: Transaction) -> tuple[Merchant | None, datetime] | None:
             found = await merchants.find_token(tx, key)
             return (await merchants.read(tx, found[0], found[1]), found[2]) if found else None
 
+        version = self._version
         read = await self._database.run(work)
         if read is None or read[0] is None:
             return None
-        return _Remembered(read[0], now + CACHE_S, read[1])
+        known = _Remembered(read[0], read[1])
+        if version == self._version:
+            self._remember(("token", key), known)
+        return known

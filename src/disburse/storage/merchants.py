@@ -99,6 +99,17 @@ async def next_number(tx: Transaction) -> int:
     return number
 
 
+async def settings_changed(tx: Transaction) -> None:
+    """Tell every process that remembers settings to read them again: with the commit of the change itself."""
+    await tx.execute("UPDATE installation SET settings_version = settings_version + 1")
+
+
+async def settings_version(tx: Transaction) -> int:
+    """How often any merchant's settings were changed."""
+    version: int = await tx.fetchval("SELECT settings_version FROM installation")
+    return version
+
+
 async def add_token(
     tx: Transaction, token_digest: bytes, shard: int, merchant_id: int, expires_at: datetime
 ) -> None:

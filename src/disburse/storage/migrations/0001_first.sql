@@ -11,6 +11,7 @@ CREATE TABLE installation (
     system_identifier bigint NOT NULL,
     timeline integer NOT NULL,
     merchants integer NOT NULL DEFAULT 0 CHECK (merchants < 1048576),
+    settings_version bigint NOT NULL DEFAULT 0,
     operators integer NOT NULL DEFAULT 0
 );
 
