@@ -39,7 +39,7 @@ TABLE = """
 heard             | due                      | open                     | accepted                 | unknown                  | settled                  | rejected                 | not_sent
 settled           | !paid_before_intent      | paid                     | paid                     | paid                     | -                        | !!paid_after_refusal     | !!paid_after_refusal
 settled exactly   | !paid_before_intent      | paid                     | paid                     | paid                     | -                        | !!paid_after_refusal     | !!paid_after_refusal
-settled less      | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount
+settled less      | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !<paid_after_refusal     | !<paid_after_refusal
 settled dollars   | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount          | !another_amount
 returned          | !returned_but_never_paid | paid and back            | paid and back            | paid and back            | back                     | !returned_but_never_paid | !returned_but_never_paid
 returned half     | !returned_but_never_paid | paid, half back          | paid, half back          | paid, half back          | half back                | !returned_but_never_paid | !returned_but_never_paid
@@ -111,6 +111,8 @@ def expected(cell: str, attempt_state: AttemptState) -> Ruling:
     again = BOOKS.try_again(lies_in, 3)
     if cell.startswith("!!"):
         return Ruling(state, attempt_state, BOOKS.contradiction("bank", AMOUNT, 3), freeze=cell[2:])
+    if cell.startswith("!<"):
+        return Ruling(state, attempt_state, BOOKS.contradiction("bank", AMOUNT - 1, 3), freeze=cell[2:])
     if cell.startswith("!"):
         return Ruling(state, attempt_state, freeze=cell[1:], doubt_turns=turns)
     words = {

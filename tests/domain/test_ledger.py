@@ -243,3 +243,11 @@ def test_the_merchant_pays_once(steps: list[str | tuple[int, Verdict]]) -> None:
     walk(life, steps)
     charged = life.sum_of("paid:") + life.balances.get(FEES, 0) + life.sum_of("suspense:")
     assert 0 <= charged <= AMOUNT + FEE
+
+
+def test_a_reversal_turns_a_posting_round_once() -> None:
+    """What was moved goes back whence it came, under a phase that only one reversal of it can have."""
+    posting = BOOKS.hold()[0]
+    back = ledger.reverse(posting)
+    assert (back.source, back.destination, back.amount_minor) == (posting.destination, posting.source, posting.amount_minor)
+    assert (back.origin_id, back.phase, back.reason) == (posting.origin_id, "reverse-hold", ledger.Reason.REVERSAL)

@@ -1,7 +1,8 @@
 """The one rule by which evidence changes a payout: answers, inquiries and callbacks alike, in any order, however late.
 
 Lives here: `rule`, from what is known and what was heard to what changes. It is pure, and it is confluent: any order and
-any repetition of a set of evidence that does not contradict itself ends in the same state (invariant E9). Evidence that does
+any repetition of a set of evidence that does not contradict itself ends in the same state (invariant E9). Of two different
+proofs that nothing moved (refused, absent) the first heard decides what comes next; either way no money has moved. Evidence that does
 contradict (paid after refused, refused after paid, another amount, two attempts paid) never overwrites: it freezes the payout,
 is kept, and what the provider moved beyond proof is booked to suspense (E11). Silence proves nothing (E5).
 """
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from disburse.domain import ledger
-from disburse.domain.attempt import ASKABLE, AttemptState
+from disburse.domain.attempt import ASKABLE, MOVED_NOTHING, AttemptState
 from disburse.domain.ledger import Account, Books, Posting
+from disburse.domain.money import Money
 from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
 from disburse.domain.payout import PayoutState, Step, advance
 
@@ -95,7 +97,9 @@ def _lies_in(case: Case) -> Account:
 
 def _settled(case: Case, heard: Settled) -> Ruling:
     books = case.books
-    if heard.amount is not None and (heard.amount.minor, heard.amount.currency) != (books.amount_minor, books.currency):
+    told = Money(books.amount_minor, books.currency) if heard.amount is None else heard.amount
+    same = (told.minor, told.currency) == (books.amount_minor, books.currency)
+    if not same and (case.attempt_state not in MOVED_NOTHING or told.currency != books.currency or told.minor <= 0):
         return _freeze(case, "another_amount")
     match case.attempt_state:
         case A.SETTLED:
@@ -108,9 +112,7 @@ def _settled(case: Case, heard: Settled) -> Ruling:
                 doubt_turns=case.doubt_turns,
             )
         case A.REJECTED | A.NOT_SENT:
-            return _freeze(
-                case, "paid_after_refusal", books.contradiction(case.connector, books.amount_minor, case.attempt)
-            )
+            return _freeze(case, "paid_after_refusal", books.contradiction(case.connector, told.minor, case.attempt))
         case A.DUE:
             return _freeze(case, "paid_before_intent")
         case _:

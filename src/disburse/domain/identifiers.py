@@ -67,8 +67,10 @@ def end_to_end_id(base: str, attempt: int) -> str:
 
 def read_end_to_end_id(text: str) -> tuple[Shard, str, int] | None:
     """The bucket, base and attempt number inside an end-to-end id; None when it is not one of ours."""
-    base, dash, number = text.rpartition("-")
-    if not dash or len(base) != 28 or not number.isascii() or not number.isdigit() or len(number) > 6:
+    base, _, number = text.rpartition("-")
+    if len(base) != 28 or not number.isascii() or not number.isdigit() or len(number) > 6:
+        return None
+    if number.startswith("0"):  # attempts count from one, and we never write it in two ways
         return None
     if any(c not in _LETTERS for c in base):
         return None

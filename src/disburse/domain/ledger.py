@@ -9,7 +9,7 @@ is posted twice (L7).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -145,6 +145,17 @@ class Books:
 
 def top_up(merchant_id: int, currency: str, amount_minor: int, origin_id: UUID) -> Posting:
     return Posting(merchant_id, currency, FUNDING, AVAILABLE, amount_minor, Reason.TOP_UP, origin_id, "top-up")
+
+
+def reverse(posting: Posting) -> Posting:
+    """The posting turned round. Its phase names the one it reverses, so nothing is reversed twice."""
+    return replace(
+        posting,
+        source=posting.destination,
+        destination=posting.source,
+        reason=Reason.REVERSAL,
+        phase=f"reverse-{posting.phase}",
+    )
 
 
 def changes(postings: Iterable[Posting]) -> dict[tuple[int, str, Account], int]:
