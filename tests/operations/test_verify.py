@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from disburse.domain.ports import World
 from disburse.operations.verify import BookSize, Deed, Report, UnreadableBook, read_bank_book, verify
 from disburse.storage.database import Database
 from disburse.storage.verify import CHECKS
-from tests.operations.verify_town import Town, build
+from tests.operations.verify_town import Town, populate
 
 
 @pytest.fixture
 async def town(database: Database, world: World) -> Town:
     """Payouts that went every way there is, by the real operations."""
-    return await build(database, world)
+    town = Town(database, world)
+    await populate(town)
+    return town
 
 
 @pytest.fixture
@@ -152,7 +155,10 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
         "L7 nothing is posted twice", 5,
     ),
     "a top-up without its row": (
-        "DELETE FROM top_ups WHERE merchant_id = 2", "L7 each top-up has its posting", 1,
+        "DELETE FROM top_ups WHERE merchant_id = 2", "L7 each top-up has its posting", 2,
+    ),
+    "a top-up told by no event": (
+        "UPDATE events SET kind = 'gift' WHERE merchant_id = 2 AND kind = 'top_up'", "W1 each top-up is told", 0,
     ),
     "a posting in another currency": (
         "UPDATE postings SET currency = 'EUR' WHERE origin_id = {paid} AND reason = 'hold'",
@@ -261,7 +267,7 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
         "UPDATE attempts SET ask_at = NULL WHERE payout_id = {doubt}", "E15 nothing under way is forgotten", 0,
     ),
     "an event number skipped": (
-        "UPDATE events SET number = number + 1 WHERE merchant_id = 2 AND number = 3;"
+        "UPDATE events SET number = number + 1 WHERE merchant_id = 2 AND number = 4;"
         "UPDATE payouts SET last_event = last_event + 1 WHERE payout_id = {paid by two}",
         "W1 event numbers have no gaps", 0,
     ),
@@ -412,6 +418,19 @@ async def test_a_line_written_while_verify_runs_is_no_breach(database: Database,
     readings = iter([town.deeds[:-1], town.deeds])
     report = await verify(database, deeds=lambda: next(readings))
     assert report.holds, report.findings
+
+
+async def test_it_may_run_while_payouts_are_made(database: Database, world: World) -> None:
+    """Looking while money moves finds nothing: it is one snapshot, and the bank's book is read around it."""
+    town = Town(database, world)
+    building = asyncio.create_task(populate(town))
+    looked = 0
+    while not building.done():
+        report = await verify(database, deeds=lambda: list(town.deeds))
+        assert report.holds, report.findings
+        looked += 1
+    await building
+    assert looked > 1
 
 
 async def test_a_book_in_a_file(database: Database, town: Town, tmp_path: Path) -> None:

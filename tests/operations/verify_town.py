@@ -1,6 +1,6 @@
 """A small town of merchants whose payouts went every way there is, each by the real operations. For `test_verify.py`.
 
-`build` makes it on a fresh database; `Town` can also be used step by step. It keeps what an honest sandbox bank would have
+`populate` makes it on a fresh database; `Town` can also be used step by step. It keeps what an honest sandbox bank would have
 written down, and the id of each payout under the name of its story.
 """
 
@@ -10,19 +10,18 @@ import hashlib
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from disburse.domain import ledger
 from disburse.domain.identifiers import base_of, payout_id
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
-from disburse.operations import attempts, evidence, payouts
+from disburse.operations import attempts, evidence, merchants, payouts
 from disburse.operations.attempts import Claim, Opened
 from disburse.operations.evidence import Applied, Heard
+from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found
 from disburse.operations.verify import Deed
 from disburse.storage.database import Database, Transaction
-from disburse.storage.unit import Unit
 
 INSTALLATION = UUID("6f1f7a52-7d5f-4c0e-8a42-2d4fd5a3c111")
 SHARD = 0
@@ -54,15 +53,8 @@ class Town:
         await self._database.run(work)
 
     async def top_up(self, merchant: int, amount: int, currency: str, reference: str) -> None:
-        top_up, at = self.new_id(), self.now()
-
-        async def work(tx: Transaction) -> None:
-            unit = await Unit.lock(tx, SHARD, [merchant])
-            unit.add("top_ups", (merchant, reference, top_up, currency, amount, at, "cli"))
-            unit.post([ledger.top_up(merchant, currency, amount, top_up)], at, "cli")
-            await unit.write()
-
-        await self._database.run(work)
+        command = TopUp(self.new_id(), merchant, reference, Money(amount, currency), self.now(), "cli")
+        assert await self._database.run(lambda tx: merchants.top_up(tx, SHARD, [command])) == [True]
 
     def command(
         self, story: str, amount: int, *, execute: bool = True, merchant: int = 1, fee: int = 15, currency: str = "RUB",
@@ -124,9 +116,8 @@ class Town:
         assert (await self.hear(opened, Settled("ref", opened.payout.amount), kind=kind)).effect == "paid"
 
 
-async def build(database: Database, world: World) -> Town:
+async def populate(town: Town) -> None:
     """Every story once, or more often where one can be told in several ways."""
-    town = Town(database, world)
     for merchant in (1, 2, 3):
         await town.merchant(merchant)
     await town.top_up(1, 10_000_000, "RUB", "first")
@@ -138,7 +129,6 @@ async def build(database: Database, world: World) -> Town:
     await _tried_again(town)
     await _returned(town)
     await _frozen(town)
-    return town
 
 
 async def _never_sent(town: Town) -> None:

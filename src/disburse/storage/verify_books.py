@@ -93,6 +93,15 @@ _POSTINGS = (
            WHERE (p.merchant_id = t.merchant_id AND p.currency = t.currency AND p.amount_minor = t.amount_minor) IS NOT TRUE""",
     ),
     Check(
+        "W1 each top-up is told",
+        "A merchant has one event for each of its top-ups.",
+        """SELECT merchant_id AS merchant, coalesce(t.times, 0) AS top_ups, coalesce(e.times, 0) AS events
+           FROM (SELECT shard, merchant_id, count(*) AS times FROM top_ups GROUP BY 1, 2) AS t
+           FULL JOIN (SELECT shard, merchant_id, count(*) AS times FROM events WHERE kind = 'top_up' GROUP BY 1, 2) AS e
+             USING (shard, merchant_id)
+           WHERE coalesce(t.times, 0) <> coalesce(e.times, 0)""",
+    ),
+    Check(
         "L8 postings belong to their origin",
         "Each posting has the merchant and the currency of the payout or top-up it was made for.",
         """SELECT p.merchant_id AS merchant, p.number AS posting, p.currency, p.origin_id AS origin
