@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.evidence import Case, Ruling, rule
 from disburse.domain.identifiers import read_end_to_end_id
+from disburse.domain.ledger import Reason
 from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route, choose
@@ -24,6 +26,9 @@ from disburse.operations.payouts import move_row
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
+
+LONGEST_TEXT = 500
+"""Characters kept of any text a provider sends; with four bytes each they still fit into an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,13 @@ async def record(
     tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route]
 ) -> list[Applied]:
     """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later."""
-    placed = await _place(tx, shard, messages)
+    placed = await _place(tx, shard, [_storable(message) for message in messages])
     unit = await Unit.lock(tx, shard, [message.payout[2] for message in placed if message.payout])
     known = await _known(tx, shard, placed)
     found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
     refused = await _refusals(tx, shard, placed)
-    changes = _Changes(unit, found, routes, refused)
+    returns = await _returns(tx, shard, placed)
+    changes = _Changes(unit, found, routes, refused, returns)
     results: list[Applied] = []
     for message in placed:
         key = (message.end_to_end_id, message.digest)
@@ -82,6 +88,24 @@ async def record(
     changes.add_rows()
     await unit.write()
     return results
+
+
+def _storable(message: Heard) -> Heard:
+    """The message with its texts made fit to be kept: a provider can say what no column takes, and must be heard all the same."""
+    verdict, identifier = message.verdict, fit_to_keep(message.end_to_end_id)
+    told = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
+    kept: dict[str, Any] = {name: fit_to_keep(value) if isinstance(value, str) else value for name, value in told.items()}
+    if kept == told and identifier == message.end_to_end_id:
+        return message
+    return replace(message, verdict=replace(verdict, **kept), end_to_end_id=identifier)
+
+
+def fit_to_keep(text: str) -> str:
+    """A foreign text as PostgreSQL can store and index it: no NUL, no half of a character, not too long. Unlike texts stay unlike."""
+    kept = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    if len(kept) <= LONGEST_TEXT:
+        return kept
+    return f"{kept[: LONGEST_TEXT - 67]}...{hashlib.sha256(kept.encode()).hexdigest()}"
 
 
 async def _place(tx: Transaction, shard: int, messages: Sequence[Heard]) -> list[Heard]:
@@ -124,6 +148,12 @@ async def _refusals(tx: Transaction, shard: int, messages: Sequence[Heard]) -> d
     return await payouts.refused_by(tx, shard, which)
 
 
+async def _returns(tx: Transaction, shard: int, messages: Sequence[Heard]) -> set[tuple[UUID, str]]:
+    """Phases of the returns booked already: a provider's event counts once, however it is told and in whatever words."""
+    which = [m.payout[0] for m in messages if m.payout and isinstance(m.verdict, Returned)]
+    return await payouts.returns_booked(tx, shard, which) if which else set()
+
+
 class _Changes:
     """Payouts and attempts as the messages change them, each written once with the state it had before."""
 
@@ -133,6 +163,7 @@ class _Changes:
         found: dict[tuple[UUID, int], tuple[Payout, Attempt]],
         routes: Sequence[Route],
         refused: dict[UUID, set[str]],
+        returns: set[tuple[UUID, str]],
     ) -> None:
         self._unit = unit
         self._attempts = {key: attempt for key, (_, attempt) in found.items()}
@@ -141,6 +172,7 @@ class _Changes:
             self._payouts.setdefault(payout.payout_id, payout)
         self._routes = routes
         self._refused = refused
+        self._returns = returns
         self._payout_before: dict[UUID, PayoutState] = {}
         self._attempt_before: dict[tuple[UUID, int], AttemptState] = {}
 
@@ -151,10 +183,17 @@ class _Changes:
             return self._keep_unmatched(message)
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
-        ruling = rule(case, message.verdict)
-        effect = self._change(payout, attempt, ruling, message)
+        effect = "nothing"
+        if not self._returned_before(payout, message):
+            effect = self._change(payout, attempt, rule(case, message.verdict), message)
         self._store(message, payout, attempt, effect)
         return Applied(payout, effect)
+
+    def _returned_before(self, payout: Payout, message: Heard) -> bool:
+        if not isinstance(message.verdict, Returned):
+            return False
+        posting = payout.books.come_back(message.connector, payout.amount_minor, message.verdict.event_id)[0]
+        return (payout.payout_id, posting.phase) in self._returns
 
     def _case(self, payout: Payout, attempt: Attempt, message: Heard) -> Case:
         connector = attempt.connector or ""
@@ -180,6 +219,7 @@ class _Changes:
         self._payout_before.setdefault(payout.payout_id, payout.state)
         self._attempt_before.setdefault((payout.payout_id, attempt.number), attempt.state)
         unit.post(ruling.postings, at, actor)
+        self._returns |= {(payout.payout_id, p.phase) for p in ruling.postings if p.reason is Reason.RETURNED}
         kind = f"payout.{ruling.state}"
         if ruling.freeze:
             kind, payout.frozen = "payout.frozen", ruling.freeze
@@ -222,7 +262,7 @@ class _Changes:
         ))  # fmt: skip
 
     def _keep_unmatched(self, message: Heard) -> Applied:
-        self._unit.add("evidence", (
+        self._unit.add("strays", (
             message.end_to_end_id, message.digest, None, None, None, message.connector, message.kind,
             type(message.verdict).__name__, describe(message.verdict), "unmatched", message.at, message.actor,
         ))  # fmt: skip

@@ -142,6 +142,17 @@ async def refused_by(tx: Transaction, shard: int, which: Sequence[UUID]) -> dict
     return refused
 
 
+async def returns_booked(tx: Transaction, shard: int, which: Sequence[UUID]) -> set[tuple[UUID, str]]:
+    """Returns that these payouts' books know already: (payout, phase of the posting)."""
+    rows = await tx.fetch(
+        """SELECT origin_id, phase FROM postings
+           WHERE shard = $1 AND origin_id = ANY ($2::uuid[]) AND reason = 'returned'""",
+        shard,
+        list(which),
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
 async def set_questions(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]]) -> None:
     """Count one more question about each attempt and set when the next one is due."""
     if times:
