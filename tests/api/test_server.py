@@ -316,6 +316,20 @@ async def test_too_many_pipelined() -> None:
     assert [line["event"] for line in server.log if line["level"] == "error"] == []
 
 
+async def test_sixty_pipelined() -> None:
+    """Sixty requests may be under way on one connection; their answers come in their order."""
+
+    async def number(request: WireRequest) -> WireAnswer:
+        await asyncio.sleep(0)
+        return WireAnswer(200, "text/plain", request.query)
+
+    async with served([("/api", Obedient(number))]) as server:
+        wire = await server.wire()
+        for _ in range(3):
+            await wire.send(b"".join(get(f"/api?{n}") for n in range(60)))
+            assert [int((await wire.answer()).body) for _ in range(60)] == list(range(60))
+
+
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 @pytest.mark.parametrize("body", [b"", b"body", b"x" * 50_000])
 async def test_upgrades(upgrade: str, body: bytes) -> None:
