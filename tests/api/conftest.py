@@ -1,4 +1,4 @@
-"""What the doors' tests are given: a house with a desk in it (`tests/api/house.py`)."""
+"""What the doors' tests are given: a house with a desk in it (`tests/api/house.py`), and a UnitPay client of one merchant."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from disburse.domain.ports import World
 from disburse.storage.database import Database
 from tests.api.house import House, build_house
+from tests.api.unitpay_client import Client, open_door
 
 
 @pytest.fixture
@@ -17,4 +18,10 @@ async def house(database: Database, world: World, tmp_path: Path) -> AsyncIterat
     """A house with the default routes and fees."""
     built = await build_house(database, world, tmp_path)
     yield built
-    await built.desk.drain()
+    await built.close()
+
+
+@pytest.fixture
+async def shop(house: House) -> Client:
+    """A UnitPay client whose merchant has 100,000 roubles and does not wait for ends."""
+    return Client(open_door(house), await house.merchant())

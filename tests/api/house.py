@@ -1,16 +1,16 @@
 """A whole house behind a door: desk, merchants with money, and a bank that this file plays by hand. Real database, no network.
 
-Lives here: what the doors' tests share. `house` is a house with the default routes, `build_house` makes one with others;
-`tests/api/conftest.py` hands both to the tests. Nobody works in this house but the test: it claims due attempts
+Lives here: what the doors' tests share. `build_house` makes one; the fixture `house` of
+`tests/api/conftest.py` has the default routes. Nobody works in this house but the test: it claims due attempts
 and tells their outcomes through the desk, exactly as workers do.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from disburse.domain.fees import FeeRule
 from disburse.domain.merchant import Merchant
@@ -39,7 +39,7 @@ FEES: Mapping[str, FeeRule] = {"card": CARD_FEE, "sbp": FeeRule(70)}
 """What the installation charges: 1.5 % and at least 30.00 for cards, 0.7 % for SBP, nothing for the rest."""
 
 LEASE_S = 60.0
-OWNER = "worker:test"
+OWNER = "test"
 
 
 class House:
@@ -47,6 +47,7 @@ class House:
 
     def __init__(self, database: Database, world: World, vault: Vault, desk: Desk) -> None:
         self.database, self.world, self.vault, self.desk = database, world, vault, desk
+        self._bank: list[asyncio.Task[list[Applied]]] = []
 
     async def merchant(
         self,
@@ -80,20 +81,15 @@ class House:
     async def claim(self, shard: int = 0) -> list[Opened]:
         """Claim every attempt that is due, as a worker would."""
         now = self.world.clock.now()
-
-        async def due(tx: Transaction) -> list[tuple[UUID, int, int]]:
-            return await payouts.due(tx, shard, now, 500)
-
-        found = await self.database.run(due)
+        found = await self.desk.due(shard, 500)
         claims = [Claim(payout, number, merchant, OWNER, LEASE_S, now) for payout, number, merchant in found]
         return [opened for opened in await self.desk.claim(shard, claims) if opened is not None]
 
     async def tell(self, opened: Opened, verdict: Verdict, *, kind: str = "answer", content: str = "") -> Applied:
         """What the bank says about an attempt."""
         where = (opened.payout.payout_id, opened.attempt, opened.payout.merchant_id)
-        heard = Heard(
-            opened.connector, opened.end_to_end_id, kind, verdict, self.world.clock.now(), OWNER, content, payout=where
-        )
+        at, actor = self.world.clock.now(), f"worker:{OWNER}"
+        heard = Heard(opened.connector, opened.end_to_end_id, kind, verdict, at, actor, content, payout=where)
         return await self.desk.hear(heard)
 
     async def settle(self, verdict: Verdict | None = None) -> list[Applied]:
@@ -102,6 +98,16 @@ class House:
             await self.tell(opened, verdict if verdict is not None else Settled("bank-1", opened.payout.amount))
             for opened in await self.claim()
         ]
+
+    def answer_at_once(self, verdict: Verdict | None = None) -> None:
+        """From now on the bank answers as soon as something is due: paid, unless told."""
+        self.desk.on_due = lambda: self._bank.append(asyncio.get_running_loop().create_task(self.settle(verdict)))
+
+    async def close(self) -> None:
+        """Wait for whatever is under way."""
+        while self._bank:
+            await self._bank.pop()
+        await self.desk.drain()
 
     # --- what can be seen in the books ---
 
