@@ -23,7 +23,7 @@ from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
-from disburse.operations.evidence import Heard
+from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, open_installation
 from disburse.settings import Settings
 from disburse.storage.database import Database, StoreUnavailable, open_database
@@ -54,6 +54,7 @@ class Gauges:
     batch: Callable[[str, int], None] = _nothing
     called: Callable[[str, Verdict], None] = _nothing
     asked: Callable[[str, Verdict], None] = _nothing
+    applied: Callable[[str, Applied], None] = _nothing
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             fees=settings.fee_rules(),
             batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
         )
+        desk.on_applied = gauges.applied
         yield House(settings, world, data, dsn, database, vault, installation, connectors, desk, gauges)
 
 

@@ -184,6 +184,8 @@ BASE = "ah" + "a" * 26
         f"{BASE}-\u0661",  # a digit, but an Arabic one
         f"{BASE}-\u00b2",
         f"{BASE}-1234567",
+        f"{BASE}-0",
+        f"{BASE}-01",
         f"{BASE.upper()}-1",
         f"{BASE[:-1]}-1",
         f"{BASE}a-1",

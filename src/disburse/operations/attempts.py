@@ -69,8 +69,8 @@ async def claim(
         pair = found.get((one.payout_id, one.number))
         if pair is None:
             results.append(None)
-        elif tx.rerun and pair[1].state is AttemptState.OPEN and pair[1].owner == one.owner:
-            results.append(_opened(*pair))  # our own claim, whose commit we did not hear of
+        elif tx.rerun and pair[1].state is AttemptState.OPEN and (pair[1].owner, pair[1].opened_at) == (one.owner, one.at):
+            results.append(_opened(*pair))  # this very claim, whose commit we did not hear of
         elif pair[1].state is AttemptState.DUE and pair[0].state is PayoutState.QUEUED and pair[0].frozen is None:
             tried = refused.get(one.payout_id, set())
             results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock))

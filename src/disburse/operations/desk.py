@@ -112,6 +112,7 @@ class Desk:
         self.finals: Bell[UUID] = Bell()
         self.on_due: Callable[[], None] = _nobody
         self.on_final: Callable[[], None] = _nobody
+        self.on_applied: Callable[[str, Applied], None] = lambda connector, applied: None
         queue = partial(batches.before, database, world.clock)
         self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create)
         self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute)
@@ -252,6 +253,7 @@ class Desk:
         """Store and apply what a provider said. Returns once it is committed."""
         parts = read_end_to_end_id(message.end_to_end_id)
         applied = await self._record.submit(parts[0] if parts else 0, message)
+        self.on_applied(message.connector, applied)
         if applied.payout is not None:
             if applied.payout.final:
                 self.finals.ring(applied.payout.payout_id)

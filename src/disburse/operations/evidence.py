@@ -244,7 +244,10 @@ class _Changes:
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
         before, attempt.state = attempt.state, ruling.attempt_state
         attempt.doubt_turns = ruling.doubt_turns
-        attempt.doubt_since = message.at if attempt.state is AttemptState.UNKNOWN else None
+        if attempt.state is not AttemptState.UNKNOWN:
+            attempt.doubt_since = None
+        elif before is not AttemptState.UNKNOWN:
+            attempt.doubt_since = message.at
         if attempt.state in ASKABLE:
             wait = ask_in_s(0, accepted=attempt.state is AttemptState.ACCEPTED)
             attempt.ask_at = message.at + timedelta(seconds=wait) if attempt.state is not before else attempt.ask_at

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from disburse.domain.attempt import AttemptState
-from disburse.domain.money import Money
+from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.payout import Payout, PayoutState, Step, WrongState, advance
 from disburse.domain.refusals import Refusal
 from disburse.storage import payouts
@@ -111,10 +111,10 @@ def _make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
         return NoSuchMerchant()
     state = PayoutState.CREATED
     if command.execute:
-        needed = command.amount + command.fee
-        available = unit.available(merchant, needed.currency)
-        if needed.minor > available:
-            return InsufficientFunds(needed, Money(available, needed.currency))
+        currency = command.amount.currency
+        needed, available = command.amount.minor + command.fee.minor, unit.available(merchant, currency)
+        if needed > available:
+            return InsufficientFunds(Money(min(needed, MAX_MINOR), currency), Money(available, currency))
         state = advance(state, Step.QUEUE)
     number = unit.next_payout(merchant)
     event = unit.event(merchant, command.payout_id, f"payout.{state}", command.at, command.actor, state=state)
