@@ -32,7 +32,9 @@ from disburse.storage.vault import Vault
 RUB = frozenset({"RUB"})
 BANK = Route("bank", frozenset({"card", "sbp", "webmoney", "usdt"}), RUB)
 """A provider of the seed's four kinds of payment, in roubles."""
-SANDBOX = Route("sandbox", frozenset({"card", "sbp", "webmoney", "qiwi", "usdt", "account"}), RUB | {"TST"}, sandbox=True)
+SANDBOX = Route(
+    "sandbox", frozenset({"card", "sbp", "webmoney", "qiwi", "usdt", "account"}), RUB | {"TST"}, sandbox=True
+)
 """A sandbox that takes everything, test money too."""
 CARD_FEE = FeeRule(150, 30_00)
 FEES: Mapping[str, FeeRule] = {"card": CARD_FEE, "sbp": FeeRule(70)}

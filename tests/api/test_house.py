@@ -20,6 +20,11 @@ async def test_a_payout_lives_in_the_house(house: House) -> None:
     assert await house.balances(merchant) == {"available": "60.00", "funding": "-100.00", "held": "40.00"}
     [applied] = await house.settle()
     assert applied.effect == "paid"
-    assert await house.balances(merchant) == {"available": "60.00", "funding": "-100.00", "fees": "30.00", "paid:bank": "10.00"}
+    assert await house.balances(merchant) == {
+        "available": "60.00",
+        "funding": "-100.00",
+        "fees": "30.00",
+        "paid:bank": "10.00",
+    }
     assert [str(payout.state) for payout in await house.payouts(merchant)] == ["paid"]
     assert await house.events(merchant, "payout.paid") == 1
