@@ -1,0 +1,116 @@
+"""What went wrong, said to a person or a script: a name, what happened, what to do next, and the exit code.
+
+Lives here: the table from exceptions to words. Exit codes: 1, the answer is no (or the world misbehaves); 2, the command was
+not used right. No traceback and no text of an exception that might quote a secret gets out: of what is not ours, the type
+alone is told. DISBURSE_DEBUG=1 adds the traceback on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from disburse.cli import show
+from disburse.domain.refusals import Refusal
+
+REFUSED: Final = 1
+USAGE: Final = 2
+
+
+class BadUsage(Refusal):
+    """The command was not used right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What to tell. `next` is empty when the message says it all."""
+
+    name: str
+    message: str
+    next: str
+    code: int
+
+
+_NEXT: Final[Mapping[str, str]] = {
+    "no_such_merchant": "See who there is: disburse merchant list.",
+    "no_such_payout": "Name it by its GUID, by its UnitPay payoutId, or as MERCHANT:REFERENCE.",
+    "two_payouts": "Name one of them by its GUID.",
+    "login_taken": "Take another login, or look at that merchant: disburse merchant show LOGIN.",
+    "operator_name_taken": "Take another name.",
+    "unknown_operator": "Unset DISBURSE_OPERATOR to act as `cli`, or make a new token: disburse operator add NAME.",
+    "needs_operator": "Make a token with `disburse operator add NAME` and put it into DISBURSE_OPERATOR.",
+    "reference_reused": "Nothing was booked. Use the reference of this payment alone, or leave --reference out.",
+    "no_installation": "Name the right one with --data or DISBURSE_DATA, or make it: disburse merchant add NAME --login EMAIL.",
+    "file_in_use": "Stop the other process, or take another file.",
+    "bad_settings": "Mend the settings file, the environment or the command line, and try again.",
+}  # fmt: skip
+
+# What is no refusal of ours, by type name: told with its own text, which its room keeps free of secrets.
+_TOLD_AS_IS: Final = {
+    "EmbeddedServerFailed": ("embedded_server_failed", ""),
+    "KeyFileError": ("key_file", ""),
+    "UnsafeDatabase": ("unsafe_database", "Mend the server's settings, or take the risk with --unsafe-database."),
+    "MigrationRefused": ("migration_refused", "Use the version of disburse that made this database, or a newer one."),
+    "DataFileError": ("bad_data_file", "Mend the file that the settings name."),
+    "BookFault": ("bad_book", "Take another --book, or bring this one back from a copy."),
+}
+
+_USAGE: Final = frozenset({"bad_usage", "bad_settings", "bad_amount", "bad_currency", "bad_address", "bad_payout_id"})
+
+
+def explain(fault: BaseException) -> Mistake:
+    """The words for an exception."""
+    if isinstance(fault, Refusal):
+        code = USAGE if fault.name in _USAGE else REFUSED
+        return Mistake(fault.name, str(fault), _NEXT.get(fault.name, ""), code)
+    kind = type(fault).__name__
+    if kind in _TOLD_AS_IS:
+        name, further = _TOLD_AS_IS[kind]
+        return Mistake(name, str(fault), further, REFUSED)
+    if kind == "StoreUnavailable" or type(fault).__module__.startswith("asyncpg"):
+        cause = str(fault) if kind == "StoreUnavailable" else kind
+        return Mistake(
+            "database_unavailable", f"The database could not do this: {cause}.",
+            "See that it runs and that --database-url is right. What was asked may have been done: look before you repeat it.",
+            REFUSED,
+        )  # fmt: skip
+    if isinstance(fault, OSError) and fault.strerror:
+        where = f"{fault.filename}: " if isinstance(fault.filename, str) else ""
+        return Mistake("system", f"{where}{fault.strerror}.", "", REFUSED)
+    return Mistake(
+        "fault", f"This should not have happened: {kind}.",
+        "Set DISBURSE_DEBUG=1 to see where, and tell the people who make disburse.", REFUSED,
+    )  # fmt: skip
+
+
+def tell(mistake: Mistake, *, as_json: bool) -> int:
+    """Print a mistake: one line on standard error, or JSON on standard output. Returns the exit code."""
+    if as_json:
+        show.say_json({"error": {"name": mistake.name, "message": mistake.message, "next": mistake.next}})
+        return mistake.code
+    lines = [show.plain(line) for line in mistake.message.splitlines()] or [mistake.name]
+    text = "\n".join(lines) + (f" {mistake.next}" if mistake.next and len(lines) == 1 else "")
+    sys.stderr.write(
+        f"disburse: {text}\n".encode("ascii" if _poor(sys.stderr) else "utf-8", "backslashreplace").decode()
+    )
+    if mistake.next and len(lines) > 1:
+        sys.stderr.write(f"{mistake.next}\n")
+    return mistake.code
+
+
+def _poor(stream: object) -> bool:
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "") != "utf8"
+
+
+def debug(fault: BaseException) -> None:
+    """Where it happened, for whoever asked by DISBURSE_DEBUG=1: the lines of code and the types, none of the values."""
+    if os.environ.get("DISBURSE_DEBUG") != "1":
+        return
+    link: BaseException | None = fault
+    while link is not None:
+        sys.stderr.write("".join(traceback.format_tb(link.__traceback__)) + f"{type(link).__name__}\n")
+        link = link.__cause__ or link.__context__
