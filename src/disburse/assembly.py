@@ -1,0 +1,131 @@
+"""The doors of a house, put together: which surface stands at which path, behind one kernel. Nothing is decided here.
+
+`serve`, tests, the demo and the benchmark all assemble the same application, so what is measured and tested is what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from disburse.api.health import Health, pages
+from disburse.api.intellectmoney import IntellectMoneyDoor
+from disburse.api.kernel import Door, Kernel, Logger, Why, plain_refusal
+from disburse.api.metrics import Metrics
+from disburse.api.unitpay import UnitPayDoor
+from disburse.connectors.sandbox_remote import RemoteSandboxConnector
+from disburse.data import accepted_member_ids, load_bin_rows, load_sbp_members
+from disburse.domain.ports import World
+from disburse.operations.desk import StoreUnavailable
+from disburse.protocols.wire import JSON, WireAnswer, WireRequest
+from disburse.storage import reports
+from disburse.storage.database import Database
+from disburse.wiring import Gauges, House
+
+CALLBACKS = "/callbacks/sandbox-http"
+"""Where a stand-alone sandbox bank calls back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What stands before a house: the application, what it measures, and its health (say there when it stops)."""
+
+    app: Kernel
+    metrics: Metrics
+    health: Health
+
+
+class Instruments:
+    """What a process measures. Made before the house is opened, since the house tells its figures to `gauges`."""
+
+    def __init__(self, world: World) -> None:
+        self._database: Database | None = None
+        self.metrics = Metrics(world.clock, read_facts=self._facts)
+        m = self.metrics
+        self.gauges = Gauges(batch=m.batch, called=m.called, asked=m.asked, applied=m.applied)
+
+    def join(self, house: House) -> None:
+        """From now on a scrape reads the facts of this house."""
+        self._database = house.database
+
+    async def _facts(self) -> reports.Facts:
+        if self._database is None:
+            raise AssertionError("a scrape before the house was opened")
+        return await self._database.snapshot(reports.facts, timeout_s=10)
+
+
+def make_app(
+    house: House, instruments: Instruments | None = None, *, doors: bool = True, logger: Logger | None = None
+) -> Front:
+    """The application in front of a house. Without `doors` it serves health and metrics alone, as a worker does.
+
+    Raises DataFileError, and OSError, when the operator's file of card numbers is wrong.
+    """
+    world, database = house.world, house.database
+    instruments = instruments if instruments is not None else Instruments(world)
+    instruments.join(house)
+    health = Health(
+        world.clock,
+        look=lambda: database.run(lambda tx: reports.standing(tx, world.clock.now())),
+        quarantined=lambda: house.installation.quarantined,
+    )
+    app = Kernel(
+        doors=_doors(house, doors),
+        pages=pages(health, instruments.metrics),
+        world=world,
+        metrics=instruments.metrics,
+        logger=logger if logger is not None else structlog.get_logger("disburse"),
+    )
+    return Front(app, instruments.metrics, health)
+
+
+def _doors(house: House, merchants: bool) -> list[tuple[str, Door]]:
+    doors: list[tuple[str, Door]] = []
+    if merchants:
+        unitpay, intellectmoney = _unitpay(house), _intellectmoney(house)
+        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney)]
+    doors += [
+        (CALLBACKS, CallbackDoor(connector))
+        for connector in house.connectors.values()
+        if isinstance(connector, RemoteSandboxConnector)
+    ]
+    return doors
+
+
+def _unitpay(house: House) -> UnitPayDoor:
+    settings = house.settings
+    members = load_sbp_members(settings.sbp_members)
+    return UnitPayDoor(
+        house.desk,
+        world=house.world,
+        members=members,
+        accepted_members=accepted_member_ids(members),
+        bins=load_bin_rows(Path(settings.bins) if settings.bins is not None else None),
+        minimums=settings.minimums,
+    )
+
+
+def _intellectmoney(house: House) -> IntellectMoneyDoor:
+    banks = accepted_member_ids(load_sbp_members(house.settings.sbp_members))
+    return IntellectMoneyDoor(house.desk, world=house.world, banks=banks)
+
+
+class CallbackDoor:
+    """Where a stand-alone sandbox bank calls back: 200 once what it confirms is stored, else it calls again."""
+
+    def __init__(self, connector: RemoteSandboxConnector) -> None:
+        self._connector = connector
+
+    async def answer(self, request: WireRequest) -> WireAnswer:
+        if request.method != "POST":
+            return WireAnswer(405, JSON, b'{"error":"method_not_allowed"}')
+        try:
+            stored = await self._connector.receive(request.body)
+        except StoreUnavailable:
+            stored = False
+        return WireAnswer(200, JSON, b'{"stored":true}') if stored else WireAnswer(409, JSON, b'{"stored":false}')
+
+    def refuse(self, request: WireRequest, why: Why) -> WireAnswer:
+        return plain_refusal(why)
