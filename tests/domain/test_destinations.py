@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum import luhn
 
+from disburse.domain.checks import passes_luhn
 from disburse.domain.destinations import (
     BadDestination,
     Destination,
@@ -395,3 +396,9 @@ def _sum_of_key(prefix: str, account: str) -> int:
 def test_accounts_refused(account: str, bik: str | None, field: str) -> None:
     """Wrong lengths, letters, no BIK, another bank's BIK and treasury accounts are refused, naming the right field."""
     assert refusal(lambda: read_account(account, bik)).field == field
+
+
+@given(st.text("0123456789", min_size=1, max_size=24))
+def test_our_luhn_is_the_librarys(digits: str) -> None:
+    """Our quicker check-digit rule says of any digits what python-stdnum says."""
+    assert passes_luhn(digits) == luhn.is_valid(digits)

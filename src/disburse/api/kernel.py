@@ -50,7 +50,8 @@ Headers = list[tuple[bytes, bytes]]
 class Door(Protocol):
     """A surface: one protocol's whole server side. Headers come in lower case; repeated ones are joined with `, `.
 
-    The path is as it was sent, percent signs and all.
+    The path is as it was sent, percent signs and all. A door that answers in time by its own clock says so with an attribute
+    `bounds_itself = True`; any other is bounded here.
     """
 
     async def answer(self, request: WireRequest) -> WireAnswer:
@@ -184,15 +185,20 @@ class Kernel:
             raise _Refused("overloaded")
         self._in_progress += 1
         try:
+            if route.bounds_itself:
+                return await self._ask(route, request)
             async with self._clock.timeout(self._answer_within_s):
-                try:
-                    return await route.door.answer(request)
-                except Exception as fault:  # a TimeoutError here is the door's own: ours comes out of the block
-                    raise _Refused("broken", fault) from None
+                return await self._ask(route, request)
         except TimeoutError:
             raise _Refused("late") from None
         finally:
             self._in_progress -= 1
+
+    async def _ask(self, route: _Route, request: WireRequest) -> WireAnswer:
+        try:
+            return await route.door.answer(request)
+        except Exception as fault:  # a TimeoutError here is the door's own: ours comes out of the caller's block
+            raise _Refused("broken", fault) from None
 
     def _refuse(self, route: _Route, request: WireRequest, refused: _Refused) -> tuple[WireAnswer, Headers]:
         why, extra = refused.why, []
@@ -235,11 +241,12 @@ class _Refused(Exception):
 class _Route:
     """One way in: its door, its name in logs and metrics, and where its seconds are told."""
 
-    __slots__ = ("answered", "door", "name", "refused")
+    __slots__ = ("answered", "bounds_itself", "door", "name", "refused")
 
     def __init__(self, name: str, door: Door, metrics: Metrics) -> None:
         self.name = name
         self.door = door
+        self.bounds_itself = bool(getattr(door, "bounds_itself", False))
         self.answered = metrics.request(name, "answered")
         self.refused = {why: metrics.request(name, why) for why in get_args(Why)}
 

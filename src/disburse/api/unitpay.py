@@ -67,10 +67,8 @@ _WITH_TEST_MODE: Final = frozenset(("massPayment", "massPaymentStatus"))
 _NOBODY: Final = digest("")  # secretKey is never empty, so this matches nothing
 _NO_ID: Final = UUID(int=0)  # a base with a reference does not depend on the payout's id
 
-# Parts of the time an answer may take: after the first no transaction is begun any more, and at most the second is spent
-# on waiting for a payout's end.
+# The part of the time an answer may take after which no transaction is begun any more, and no payout's end waited for.
 _BEGIN: Final = 0.875
-_WAIT: Final = 0.75
 
 _SDK: Final = re.compile(r"unitpay-[a-z]{2,10}-sdk/[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}")
 _MOST_CLIENTS: Final = 1000
@@ -84,6 +82,8 @@ class UnitPayDoor:
     `members` are the banks that are listed, `accepted_members` those a payout may name. `minimums`: minor units by rail that a
     sum must be above. Every answer is there within `answer_within_s`, -32603 when nothing better is known by then.
     """
+
+    bounds_itself = True
 
     def __init__(
         self,
@@ -175,8 +175,8 @@ class UnitPayDoor:
                 return _state(known, merchant)
             # A payout exists for good, so this can only find it; and it tells in an event that the content differs.
             return _state(_found(await self._desk.create(merchant, draft, deadline=begin_by)), merchant)
-        wait_s = min(merchant.answer_wait_ms / 1000, self._answer_within_s * _WAIT)
-        made = await self._desk.create_and_wait(merchant, draft, deadline=begin_by, wait_s=wait_s)
+        wait_s = merchant.answer_wait_ms / 1000
+        made = await self._desk.create_and_wait(merchant, draft, deadline=begin_by, wait_s=wait_s, until=begin_by)
         return _state(_found(made), merchant)
 
     def _draft(self, merchant: Merchant, call: Call, reference: str) -> CreatePayout:

@@ -10,7 +10,6 @@ and a provider that deduplicates still protects the money (reliability, section 
 from __future__ import annotations
 
 import hashlib
-from base64 import b32encode
 from datetime import datetime
 from typing import NewType
 from uuid import UUID
@@ -24,6 +23,8 @@ MERCHANTS = 1 << 20
 """Merchant numbers stay below this, so that a UnitPay payoutId (counter * 2**20 + number) stays below 2**53."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
+"""Ten bits as two characters of base 32."""
 
 
 def payout_id(shard: int, now: datetime, random: bytes) -> PayoutId:
@@ -33,6 +34,9 @@ def payout_id(shard: int, now: datetime, random: bytes) -> PayoutId:
     high = noise & 0xFFF
     low = (noise >> 12) & ((1 << 52) - 1)
     return PayoutId(UUID(int=stamp << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | (shard & 1023) << 52 | low))
+
+
+_SHIFTS = range(120, -10, -10)
 
 
 def shard_of_payout(identifier: UUID) -> Shard:
@@ -57,7 +61,8 @@ def base_of(shard: int, installation: UUID, merchant: int, surface: str, referen
     """
     own = f"ref:{reference}" if reference is not None else f"id:{payout}"
     digest = hashlib.sha256(f"{installation}\n{merchant}\n{surface}\n{own}".encode()).digest()
-    return _LETTERS[shard >> 5] + _LETTERS[shard & 31] + b32encode(digest[:17])[:26].decode().lower()
+    bits = int.from_bytes(digest[:17]) >> 6
+    return _PAIRS[shard] + "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
 
 
 def end_to_end_id(base: str, attempt: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -46,7 +47,11 @@ class Merchant:
 
     def fee_rule(self, rail: str, installation: Mapping[str, FeeRule]) -> FeeRule:
         """The fee of a rail: the merchant's own, else the installation's, else none."""
-        own = msgspec.json.decode(self.fees, type=dict[str, tuple[int, int, int | None]])
-        if rail in own:
-            return FeeRule(*own[rail])
-        return installation.get(rail, FREE)
+        own = _fees(self.fees).get(rail)
+        return own if own is not None else installation.get(rail, FREE)
+
+
+@lru_cache(maxsize=4096)
+def _fees(text: str) -> Mapping[str, FeeRule]:
+    rules = msgspec.json.decode(text, type=dict[str, tuple[int, int, int | None]])
+    return {rail: FeeRule(*rule) for rail, rule in rules.items()}

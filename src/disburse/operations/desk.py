@@ -263,11 +263,12 @@ class Desk:
         return applied
 
     async def create_and_wait(
-        self, merchant: Merchant, command: CreatePayout, *, deadline: float, wait_s: float
+        self, merchant: Merchant, command: CreatePayout, *, deadline: float, wait_s: float, until: float
     ) -> Found | Refusal:
         """Make and execute a payout and wait up to `wait_s` for its end: as it stands then, committed in either case.
 
-        A known reference is answered at once. `deadline` (monotonic) bounds the beginning of the create command only.
+        A known reference is answered at once. `deadline` (monotonic) bounds the beginning of the create command only,
+        `until` the waiting: what is committed by then is told, even if its end cannot be.
         """
         if wait_s <= 0:
             return await self.create(merchant, command, deadline=deadline)
@@ -276,15 +277,22 @@ class Desk:
             made = await self.create(merchant, command, deadline=deadline)
             if not isinstance(made, Found) or not made.fresh or made.payout.final:
                 return made
-            try:
-                async with self.world.clock.timeout(wait_s):
-                    await ring
-            except TimeoutError:
-                return made  # still under way, as far as this process has heard
+            seconds = max(min(wait_s, until - self.world.clock.monotonic()), 0)
+            return await self._see_its_end(merchant, command.base, ring, seconds) or made
         finally:
             self.finals.leave(command.payout_id, ring)
-        now = await self.look(merchant, command.base)
-        return now if isinstance(now, Found) else made
+
+    async def _see_its_end(
+        self, merchant: Merchant, base: str, ring: asyncio.Future[None], seconds: float
+    ) -> Found | None:
+        """The payout once it is final; None when it is not in time, as far as this process has heard."""
+        try:
+            async with self.world.clock.timeout(seconds):
+                await ring
+                now = await self.look(merchant, base)
+        except (TimeoutError, StoreUnavailable):
+            return None
+        return now if isinstance(now, Found) else None
 
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
