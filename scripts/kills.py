@@ -32,7 +32,7 @@ from disburse.world import real_world
 from scripts.merchant_calls import Wages, get, pay
 
 WANTED_PER_S, WANTED_OPEN = 200, 5
-CALLERS = 24
+CALLERS = 48
 
 
 @dataclass
@@ -118,16 +118,23 @@ async def _kill_once(
     run: Trial, process: asyncio.subprocess.Process, draw: random.Random, number: int
 ) -> asyncio.subprocess.Process:
     """Let it work a while, kill it at a random moment, start it again on the same port."""
-    window = draw.uniform(1.5, 3.5)
-    await asyncio.sleep(window)
+    await asyncio.sleep(draw.uniform(1.0, 3.0))
+    until = time.monotonic() + 20
+    while _arriving(run) < WANTED_PER_S * 1.1 and time.monotonic() < until:  # a busy machine warms up slowly
+        await asyncio.sleep(draw.uniform(0.05, 0.3))
     process.kill()
-    now, at = time.monotonic(), datetime.now(UTC)
-    recent = [moment for moment in run.wages.answered_at if moment > now - 1]
-    run.kills.append(Killed(at, float(len(recent))))
+    recent, at = _arriving(run), datetime.now(UTC)
+    run.kills.append(Killed(at, float(recent)))
     await process.wait()
-    print(f"kill {number}: {len(recent)} payouts in the last second, {len(run.wages.acknowledged)} in all", flush=True)
+    print(f"kill {number}: {recent} payouts in the last second, {len(run.wages.acknowledged)} in all", flush=True)
     again, _ = await serve(run.data, run.port)
     return again
+
+
+def _arriving(run: Trial) -> int:
+    """Payouts acknowledged within the last second."""
+    now = time.monotonic()
+    return sum(moment > now - 1 for moment in run.wages.answered_at[-5000:])
 
 
 async def _wait_for_the_end(run: Trial, limit_s: float = 120) -> list[str]:
