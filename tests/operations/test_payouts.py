@@ -55,6 +55,19 @@ async def test_a_refusal_does_not_burn_the_reference(shop: Shop) -> None:
     assert (await shop.create(shop.draft(1, "r", 100)))[0].fresh
 
 
+@pytest.mark.parametrize("execute", [True, False])
+async def test_the_largest_amount_with_a_fee_is_refused_like_any_other(shop: Shop, execute: bool) -> None:
+    """An amount that with its fee is more than money can be is not covered by any balance: a refusal, no fault of ours."""
+    await shop.merchant(1, money=5000)
+    answer = (await shop.create(shop.draft(1, "r", 10**15, fee=10**13, execute=execute)))[0]
+    if not execute:
+        answer = (await shop.execute(shop.act(answer.payout)))[0]
+        assert answer.state is PayoutState.UNFUNDED
+    else:
+        assert isinstance(answer, InsufficientFunds)
+        assert (answer.needed.minor, answer.available.minor) == (10**15, 5000)
+
+
 async def test_surfaces_and_merchants_do_not_share_references(shop: Shop) -> None:
     """The same text is another reference on another surface and at another merchant."""
     await shop.merchant(1, money=5000)
