@@ -311,6 +311,17 @@ def test_the_server_is_killed(data_dir: Path) -> None:
     assert nothing_runs(data_dir)
 
 
+def test_the_server_is_killed_while_it_starts(data_dir: Path) -> None:
+    """A server that is killed before it was ever ready does not make the start fail: there is another."""
+    with another_process(data_dir) as child:
+        wait_for(lambda: find_postmaster(str(data_dir / "postgres")))
+        os.kill(postmaster(data_dir).pid, signal.SIGKILL)
+        assert said(child).endswith("socket")
+        with EmbeddedServer(data_dir, options=FAST) as endpoint:
+            wait_until_ready(data_dir)
+            assert endpoint.socket_dir.endswith("socket")
+
+
 def test_start_again_after_the_server_was_killed(data_dir: Path) -> None:
     """A user that lost its connections calls start() again and gets a server, whoever brings it back."""
     server = EmbeddedServer(data_dir, options=FAST)

@@ -66,7 +66,7 @@ NOTHING_RUNS_LIMIT_S = 60.0
 RECOVERY_LIMIT_S = 900.0  # replaying max_wal_size of log after a crash, on a slow disk
 KEEPER_ENDS_LIMIT_S = 10.0
 PAUSE_S = 0.1
-NEVER_READY = 1  # a keeper's exit code
+WOULD_NOT_START = 1  # a keeper's exit code, also when it cannot itself run
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +199,8 @@ class EmbeddedServer:
             os.close(lock)  # a keeper, if there is one now, has its own share of it
 
     def _check_last_keeper(self) -> None:
-        """A keeper whose server never came up left the reason in the log; what a killed server left may pass by itself."""
-        if self._keeper_ended(within_s=KEEPER_ENDS_LIMIT_S) == NEVER_READY:
+        """A keeper whose server would not come up left the reason in the log; what a killed server left may pass by itself."""
+        if self._keeper_ended(within_s=KEEPER_ENDS_LIMIT_S) == WOULD_NOT_START:
             output = self._log_tail()
             if not passes_by_itself(output):
                 with suppress(OSError):

@@ -187,7 +187,7 @@ class Keeper:
         self._next_try_at = 0.0
 
     def run(self) -> int:
-        """Keep the server until it has no users; the exit code is 1 when it never came up."""
+        """Keep the server until it has no users; the exit code is 1 when it would not come up."""
         if self.task.adopt is None:
             self._launch()
         while True:
@@ -199,7 +199,7 @@ class Keeper:
                 break
             if self._alive():
                 self._trim_log()
-            elif self._ended_on_purpose() or not self.was_ready or self._being_stopped():
+            elif self._ended_on_purpose() or self._failed_to_start() or self._being_stopped():
                 break
             elif time.monotonic() >= self._next_try_at:
                 self._launch_again()
@@ -265,6 +265,10 @@ class Keeper:
         """A child that was told to stop says so. An adopted server may have been stopped by its first keeper's death."""
         return self.child is not None and self.child.returncode == 0
 
+    def _failed_to_start(self) -> bool:
+        """It gave up by itself before it was ever ready: trying again is the user's business. (A killed one did not.)"""
+        return self.child is not None and not self.was_ready and self.child.returncode not in (0, -signal.SIGKILL)
+
     def _being_stopped(self) -> bool:
         """The last user holds the lock alone, and is stopping the server itself."""
         if not lock_now(self.users, fcntl.LOCK_SH):
@@ -277,7 +281,7 @@ class Keeper:
         if self.alone or self._being_stopped():
             with suppress(OSError):
                 Path(self.task.socket_dir).rmdir()
-        return 0 if self.was_ready else 1
+        return 1 if self._failed_to_start() else 0
 
     def _wait(self, seconds: float) -> None:
         """Until a child ends, or so long."""
