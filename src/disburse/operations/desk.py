@@ -214,7 +214,7 @@ class Desk:
     async def due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
         """Attempts that may be claimed now."""
         now = self.world.clock.now()
-        return await self.database.run(lambda tx: stored.due(tx, shard, now, limit))
+        return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
 
     async def questions_due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
         """Attempts whose next question is due, by the database's clock."""
@@ -227,11 +227,11 @@ class Desk:
     async def expiries_due(self, shard: int, limit: int) -> list[tuple[UUID, int]]:
         """Payouts (with their merchants) that nobody executed in time."""
         now = self.world.clock.now()
-        return await self.database.run(lambda tx: stored.to_expire(tx, shard, now, limit))
+        return await self.database.ask(lambda tx: stored.to_expire(tx, shard, now, limit))
 
     async def states(self, shard: int, which: Sequence[UUID]) -> list[Payout]:
         """These payouts as they stand."""
-        found = await self.database.run(lambda tx: stored.by_id(tx, shard, which))
+        found = await self.database.ask(lambda tx: stored.by_id(tx, shard, which))
         return list(found.values())
 
     async def worker_seen(self, worker_id: str) -> None:

@@ -71,8 +71,8 @@ async def record(
     """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later."""
     placed = await _place(tx, shard, [_storable(message) for message in messages])
     unit = await Unit.lock(tx, shard, [message.payout[2] for message in placed if message.payout])
-    known = await _known(tx, shard, placed)
     found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
+    known = await _known(tx, shard, [message for message in placed if not _is_first_answer(message, found)])
     refused = await _refusals(tx, shard, placed)
     returns = await _returns(tx, shard, placed)
     changes = _Changes(unit, found, routes, refused, returns)
@@ -129,7 +129,18 @@ async def _place(tx: Transaction, shard: int, messages: Sequence[Heard]) -> list
     return placed
 
 
+def _is_first_answer(message: Heard, found: dict[tuple[UUID, int], tuple[Payout, Attempt]]) -> bool:
+    """Whether this can only be news: whatever is heard of an open attempt ends its being open, so nothing was heard yet."""
+    if message.kind != "answer" or message.payout is None or message.payout[:2] not in found:
+        return False
+    payout, attempt = found[message.payout[:2]]
+    return attempt.state is AttemptState.OPEN and payout.frozen is None
+
+
 async def _known(tx: Transaction, shard: int, messages: Sequence[Heard]) -> set[tuple[str, bytes]]:
+    """Which of these messages are stored already."""
+    if not messages:
+        return set()
     rows = await tx.fetch(
         """SELECT e.end_to_end_id, e.digest FROM unnest($2::text[], $3::bytea[]) AS d (id, digest)
            JOIN evidence e ON e.shard = $1 AND e.end_to_end_id = d.id AND e.digest = d.digest""",

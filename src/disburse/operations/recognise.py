@@ -83,7 +83,7 @@ class Recognition:
     async def _read_version(self) -> None:
         try:
             began = self._world.clock.monotonic()
-            version = await self._database.run(merchants.settings_version)
+            version = await self._database.ask(merchants.settings_version)
             if version != self._version:
                 self._version = version
                 self._cache.clear()

@@ -8,6 +8,7 @@ recognise their own rows; `Transaction.rerun` says that the first run may have l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -30,16 +31,20 @@ _TRIES = 12
 _AGAIN = (
     asyncpg.exceptions.DeadlockDetectedError,
     asyncpg.exceptions.SerializationError,
-    asyncpg.exceptions.TooManyConnectionsError,
 )
+# The connection, or the server behind it, is not fit for work now; with another connection, or later, it may be. A primary that
+# became a standby answers "read-only"; a full disk, a lack of memory and a failing disk pass through whoever sees to them.
 _BROKEN = (
     asyncpg.exceptions.PostgresConnectionError,
-    asyncpg.exceptions.AdminShutdownError,
-    asyncpg.exceptions.CrashShutdownError,
-    asyncpg.exceptions.CannotConnectNowError,
-    asyncpg.exceptions.QueryCanceledError,
+    asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, starting up, cancelled, timed out
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.PostgresSystemError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.TransactionTimeoutError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     asyncpg.exceptions.InterfaceError,
+    asyncpg.exceptions.InternalClientError,  # a session that was ended while idle answers our BEGIN with its farewell
     OSError,
     TimeoutError,
 )
@@ -95,6 +100,12 @@ async def _keep(connection: Any) -> None:
     """Our transactions leave nothing behind in a session, so giving one back needs no round trip."""
 
 
+def _drop(connection: Any) -> None:
+    """End a session; one that broke went back to the pool by itself, and what is being raised meanwhile must not be lost."""
+    with contextlib.suppress(asyncpg.exceptions.InterfaceError):
+        connection.terminate()
+
+
 _SESSION = {
     "timezone": "UTC",
     "jit": "off",
@@ -111,11 +122,13 @@ _BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin"
 class Database:
     """A pool of connections as the program's own role. Get one from `open_database`."""
 
-    def __init__(self, pool: Any, clock: Clock, random_jitter: Callable[[float, float], float]) -> None:
+    def __init__(
+        self, pool: Any, clock: Clock, random_jitter: Callable[[float, float], float], known_accounts: set[AccountKey]
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._jitter = random_jitter
-        self._known_accounts: set[AccountKey] = set()
+        self._known_accounts = known_accounts
 
     async def close(self) -> None:
         try:
@@ -124,16 +137,23 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
-    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
+    async def ask(self, question: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
+        """Put one read-only statement, a transaction of its own: a third of the round trips of `run`. Raises as `run` does."""
+        return await self.run(question, deadline=deadline, begin=False)
+
+    async def run(
+        self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None, begin: bool = True
+    ) -> T:
         """Run `work` in one transaction and commit it, again if need be, until `deadline` (monotonic seconds).
 
         Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
+        Without `begin` every statement of the work is a transaction of its own (see `ask`).
         """
         rerun = False
         for attempt in range(_TRIES):
             try:
                 async with self._clock.timeout(TRANSACTION_S):
-                    return await self._once(work, rerun)
+                    return await self._once(work, rerun, begin)
             except _AGAIN as fault:
                 last: BaseException = fault
             except _BROKEN as fault:
@@ -144,25 +164,30 @@ class Database:
             await self._clock.sleep(pause)
         raise StoreUnavailable(type(last).__name__) from last
 
-    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool) -> T:
+    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool) -> T:
         connection = await self._pool.acquire()
         clean = False
         try:
-            await connection.execute("BEGIN")
+            if begin:
+                await connection.execute("BEGIN")
             tx = Transaction(connection, rerun, self._known_accounts)
             try:
                 result = await work(tx)
+            except _BROKEN:
+                raise
             except Exception:
-                await connection.execute("ROLLBACK")
+                if begin:
+                    await connection.execute("ROLLBACK")
                 clean = True
                 raise
-            await connection.execute("COMMIT")
+            if begin:
+                await connection.execute("COMMIT")
             clean = True
             self._learn(tx.learned_accounts)
             return result
         finally:
             if not clean:
-                connection.terminate()  # whatever it was doing is no longer ours
+                _drop(connection)  # whatever it was doing is no longer ours
             await self._pool.release(connection)
 
     def _learn(self, accounts: set[AccountKey]) -> None:
@@ -193,7 +218,7 @@ class Database:
             await connection.add_listener(channel, lambda *_: heard())
             await broken.wait()
         finally:
-            connection.terminate()
+            _drop(connection)
             await self._pool.release(connection)
 
     async def notify(self, channel: str) -> None:
@@ -219,7 +244,13 @@ async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool 
             settings["synchronous_commit"] = "on"
     finally:
         await probe.close()
+    known_accounts: set[AccountKey] = set()
+
+    async def meet(connection: Any) -> None:
+        known_accounts.clear()  # a new connection may lead to another server, which may lack the last commits of the one before
+
     pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, server_settings=settings, reset=_keep, timeout=10, max_inactive_connection_lifetime=0
-    )
-    return Database(pool, world.clock, world.random.uniform)
+        dsn, min_size=1, max_size=size, server_settings=settings, init=meet, reset=_keep, timeout=10,
+        max_inactive_connection_lifetime=0,
+    )  # fmt: skip
+    return Database(pool, world.clock, world.random.uniform, known_accounts)

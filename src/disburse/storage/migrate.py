@@ -123,6 +123,6 @@ def _partition(sql: str, count: int) -> str:
                 f"CREATE TABLE {table}_{n} PARTITION OF {table} FOR VALUES WITH (MODULUS {count}, REMAINDER {n})"
                 for n in range(count)
             ]
-        else:
+        elif "fillfactor" not in statement:  # a setting of tables that hold rows themselves
             statements.append(statement)
     return ";\n".join(statements)
