@@ -137,23 +137,16 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
-    async def ask(self, question: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
-        """Put one read-only statement, a transaction of its own: a third of the round trips of `run`. Raises as `run` does."""
-        return await self.run(question, deadline=deadline, begin=False)
-
-    async def run(
-        self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None, begin: bool = True
-    ) -> T:
+    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
         """Run `work` in one transaction and commit it, again if need be, until `deadline` (monotonic seconds).
 
         Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
-        Without `begin` every statement of the work is a transaction of its own (see `ask`).
         """
         rerun = False
         for attempt in range(_TRIES):
             try:
                 async with self._clock.timeout(TRANSACTION_S):
-                    return await self._once(work, rerun, begin)
+                    return await self._once(work, rerun)
             except _AGAIN as fault:
                 last: BaseException = fault
             except _BROKEN as fault:
@@ -164,24 +157,21 @@ class Database:
             await self._clock.sleep(pause)
         raise StoreUnavailable(type(last).__name__) from last
 
-    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool) -> T:
+    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool) -> T:
         connection = await self._pool.acquire()
         clean = False
         try:
-            if begin:
-                await connection.execute("BEGIN")
+            await connection.execute("BEGIN")
             tx = Transaction(connection, rerun, self._known_accounts)
             try:
                 result = await work(tx)
             except _BROKEN:
                 raise
             except Exception:
-                if begin:
-                    await connection.execute("ROLLBACK")
+                await connection.execute("ROLLBACK")
                 clean = True
                 raise
-            if begin:
-                await connection.execute("COMMIT")
+            await connection.execute("COMMIT")
             clean = True
             self._learn(tx.learned_accounts)
             return result
