@@ -187,7 +187,7 @@ async def test_release_of_the_sdk_is_logged_once(house: House, shop: Client) -> 
             "event": "unitpay_client",
             "log_level": "info",
             "merchant": shop.merchant.merchant_id,
-            "release": "unitpay-php-sdk/4.0.0",
+            "version": "unitpay-php-sdk/4.0.0",
         }
     ]
 

@@ -267,7 +267,7 @@ class UnitPayDoor:
         seen = (merchant.merchant_id, release[0] if release else "")
         if release is not None and seen not in self._clients and len(self._clients) < _MOST_CLIENTS:
             self._clients.add(seen)
-            _log.info("unitpay_client", merchant=merchant.merchant_id, release=release[0])
+            _log.info("unitpay_client", merchant=merchant.merchant_id, version=release[0])
 
 
 def _envelope(refused: Refused, language: Language) -> bytes:
