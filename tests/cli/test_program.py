@@ -65,9 +65,11 @@ def end(process: subprocess.Popen[str]) -> tuple[int, float, str]:
     return process.returncode, time.monotonic() - began, errors
 
 
-def get(url: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
+def get(url: str, context: ssl.SSLContext | None = None, data: str | None = None) -> tuple[int, str]:
+    """Ask, by POST of a form where there are data: status and body."""
     try:
-        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+        form = data.encode() if data is not None else None
+        with urllib.request.urlopen(url, form, timeout=20, context=context) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -169,6 +171,18 @@ def test_a_database_that_is_not_there_is_told_without_its_password(commands: Com
     assert error["name"] == "database_unavailable" and "opensesame" not in str(error)
 
 
+def test_any_terminal_will_do(commands: Commands) -> None:
+    """Where standard output is ASCII alone, other letters come out escaped, and JSON is the same JSON."""
+    commands.ok("merchant", "add", "Шерсть", "--login", "wool@example.com")
+    place = {"DISBURSE_DATA": str(commands.data), "PYTHONIOENCODING": "ascii"}
+    shown = run("merchant", "list", **place)
+    assert shown.returncode == 0 and "\\u0428" in shown.stdout, shown.stderr
+    told = json.loads(run("merchant", "show", "wool@example.com", "--json", **place).stdout)
+    assert told["name"] == "Шерсть"
+    refused = run("merchant", "show", "шерсть", **place)
+    assert refused.returncode == 1 and refused.stderr.startswith("disburse: There is no such merchant.")
+
+
 def test_output_may_be_cut_off(commands: Commands) -> None:
     """A reader that goes away ends the command without a word."""
     with (Path("/dev/null")).open("w") as nothing:
@@ -206,7 +220,8 @@ def test_serve_answers_and_stops(commands: Commands) -> None:
         status, body = get(mass_payment(url, "served@example.com", made["unitpay_secret_key"], "10.00", "wage 1"))
         paid = json.loads(body)["result"]
         assert (status, paid["status"]) == (200, "success")
-        assert get(f"{url}/personal/")[0] in (200, 405)
+        token = get(f"{url}/personal/user/getUserToken", data=f"Login=served%40example.com&Password={made['password']}")
+        assert token[0] == 200 and "<UserToken>" in token[1], token
         assert get(f"{url}/healthz")[0] == 200 and get(f"{url}/nothing")[0] == 404
         assert json.loads(get(f"{url}/readyz")[1]) == {"ready": True, "lacks": []}
         assert "disburse_payouts_made 1.0" in get(f"{url}/metrics")[1]

@@ -6,6 +6,7 @@ are asked for: `disburse --help` imports none of them. Every mistake becomes one
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ def make_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs the command that the arguments name, and exits with its code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no Cyrillic is no reason to fail
     try:
         code = _run(given)
         sys.stdout.flush()

@@ -94,16 +94,10 @@ def tell(mistake: Mistake, *, as_json: bool) -> int:
         return mistake.code
     lines = [show.plain(line) for line in mistake.message.splitlines()] or [mistake.name]
     text = "\n".join(lines) + (f" {mistake.next}" if mistake.next and len(lines) == 1 else "")
-    sys.stderr.write(
-        f"disburse: {text}\n".encode("ascii" if _poor(sys.stderr) else "utf-8", "backslashreplace").decode()
-    )
+    sys.stderr.write(f"disburse: {text}\n")
     if mistake.next and len(lines) > 1:
         sys.stderr.write(f"{mistake.next}\n")
     return mistake.code
-
-
-def _poor(stream: object) -> bool:
-    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "") != "utf8"
 
 
 def debug(fault: BaseException) -> None:

@@ -65,10 +65,7 @@ def say(line: str) -> None:
 
 
 def _write(text: str) -> None:
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:  # lone surrogates, or a terminal that knows no Cyrillic
-        sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
