@@ -135,13 +135,14 @@ class EmbeddedServer:
     def leave(self) -> None:
         """Stop using the server; the last user stops it and waits for its end. Does nothing when not joined.
 
+        Where the directory was deleted meanwhile there is nothing to wait for: the keeper ends the server by itself.
         Raises EmbeddedServerFailed when the server does not stop within 75 s.
         """
         users, self._users = self._users, None
         if users is None:
             return
         try:
-            if self._pid == os.getpid() and self._is_last(users):
+            if self._pid == os.getpid() and self.data_dir.exists() and self._is_last(users):
                 self._stop()
         finally:
             os.close(users)

@@ -195,7 +195,7 @@ class Keeper:
             self._look()
             self.alone = lock_now(self.users, fcntl.LOCK_EX)
             if self.alone:
-                stop_postmaster(self.task.pgdata, self._reap)
+                self._stop()
                 break
             if self._alive():
                 self._trim_log()
@@ -261,6 +261,14 @@ class Keeper:
             return self.child.poll() is None
         return find_postmaster(self.task.pgdata) is not None
 
+    def _stop(self) -> None:
+        """Stop the server for good. One whose directory was deleted is still our child, though no pid file tells of it."""
+        stop_postmaster(self.task.pgdata, self._reap)
+        if self.child is not None and self.child.poll() is None:
+            send(self.child.pid, signal.SIGQUIT)
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(STOP_AT_ONCE_S)
+
     def _ended_on_purpose(self) -> bool:
         """A child that was told to stop says so. An adopted server may have been stopped by its first keeper's death."""
         return self.child is not None and self.child.returncode == 0
@@ -280,6 +288,8 @@ class Keeper:
         """Leave no socket directory behind when nobody is left to use it."""
         if self.alone or self._being_stopped():
             with suppress(OSError):
+                if not self._alive():
+                    forget_dead_server(self.task.pgdata, self.task.socket_dir)
                 Path(self.task.socket_dir).rmdir()
         return 1 if self._failed_to_start() else 0
 
