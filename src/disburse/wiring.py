@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from disburse.connectors.sandbox_remote import RemoteSandboxConnector
 from disburse.connectors.transport import HttpTransport
 from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
+from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Route
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
-from disburse.operations.installation import Installation, open_installation
+from disburse.operations.installation import Installation, is_new, open_installation
 from disburse.settings import Settings
 from disburse.storage.database import Database, StoreUnavailable, open_database
-from disburse.storage.embedded import EmbeddedServer
+from disburse.storage.embedded import EmbeddedServer, EmbeddedServerFailed
 from disburse.storage.keyring import Keyring
 from disburse.storage.migrate import make_database, migrate
 from disburse.storage.vault import Vault
@@ -57,6 +59,10 @@ class Gauges:
     applied: Callable[[str, Applied], None] = _nothing
 
 
+class KeyFileMissing(Refusal):
+    """The installation's key file is not where it should be."""
+
+
 @dataclass(slots=True)
 class House:
     """An installation, opened. `sandbox_book` is where the sandbox bank in process writes."""
@@ -64,6 +70,7 @@ class House:
     settings: Settings
     world: World
     data: Path
+    server: EmbeddedServer | None
     dsn: str = field(repr=False)
     database: Database
     vault: Vault
@@ -83,12 +90,13 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
     data = Path(settings.data)
     gauges = gauges or Gauges()
     async with contextlib.AsyncExitStack() as stack:
-        dsn = await _database_address(settings, data, stack)
+        server, dsn = await _database_address(settings, data, stack)
         await migrate(dsn)
         database = await open_database(dsn, world, size=settings.pool, unsafe=settings.unsafe_database)
         stack.push_async_callback(database.close)
-        vault = Vault(_keys(data, world), world.random)
-        installation = await database.run(lambda tx: open_installation(tx, world))
+        vault = Vault(_keys(data, world, new=await database.ask(is_new)), world.random)
+        key_check = vault.fingerprint(b"key check", 0)
+        installation = await database.run(lambda tx: open_installation(tx, world, key_check))
         connectors = make_connectors(settings, world, data, stack)
         desk = Desk(
             database,
@@ -98,26 +106,34 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             routes=[route_of(connector) for connector in connectors.values()],
             fees=settings.fee_rules(),
             batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
+            token_life=timedelta(seconds=settings.token_life_s),
         )
         desk.on_applied = gauges.applied
-        yield House(settings, world, data, dsn, database, vault, installation, connectors, desk, gauges)
+        yield House(settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges)
 
 
-async def _database_address(settings: Settings, data: Path, stack: contextlib.AsyncExitStack) -> str:
+async def _database_address(
+    settings: Settings, data: Path, stack: contextlib.AsyncExitStack
+) -> tuple[EmbeddedServer | None, str]:
     if settings.database_url is not None:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return settings.database_url
+        return None, settings.database_url
     server = EmbeddedServer(data)
-    endpoint = server.start()  # in this thread: the kernel's death signal follows the one that starts
+    endpoint = server.start()
     stack.callback(server.leave)
     await make_database(endpoint.dsn("postgres"), DATABASE)
-    return endpoint.dsn(DATABASE)
+    return server, endpoint.dsn(DATABASE)
 
 
-def _keys(data: Path, world: World) -> Keyring:
-    """The key file, made with the installation. It is not in the database: a dump alone opens nothing (invariant S5)."""
+def _keys(data: Path, world: World, *, new: bool) -> Keyring:
+    """The key file, made with the installation and never again: a second one could read nothing that was sealed.
+
+    It is not in the database: a dump alone opens nothing (invariant S5). Raises KeyFileMissing.
+    """
     path = data / KEYS
     if not path.exists():
+        if not new:
+            raise KeyFileMissing(f"This database belongs to an installation whose key file is not in {data}.")
         with contextlib.suppress(FileExistsError):
             return Keyring.create(path, world.random)
     return Keyring.load(path)
@@ -170,6 +186,8 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
     due, final = Hint(house, DUE), Hint(house, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
     loops = [due.run(), final.run()]
+    if house.server is not None:
+        loops.append(_keeping(house, house.server))
     async with contextlib.AsyncExitStack() as stack:
         if api and not workers:
             watch = Watch(desk, world)
@@ -227,6 +245,17 @@ async def _listening(house: House, channel: str, heard: Callable[[], None]) -> N
         with contextlib.suppress(Exception):
             await house.database.listen(channel, heard)
         await house.world.clock.sleep(1)
+
+
+async def _keeping(house: House, server: EmbeddedServer) -> None:
+    """See that the embedded server runs: its keeper restarts it, and this restarts a keeper that was killed."""
+    while True:
+        await house.world.clock.sleep(2)
+        try:
+            await house.database.ping(deadline=house.world.clock.monotonic() + 2)
+        except StoreUnavailable:
+            with contextlib.suppress(EmbeddedServerFailed):  # the next round tries again; readiness says so meanwhile
+                await asyncio.to_thread(server.start)
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:

@@ -163,7 +163,7 @@ async def build_house(
 ) -> House:
     """A house on a migrated database; its key file goes into `directory`. `sizes` hears operation and batch length."""
     vault = Vault(Keyring.create(directory / "keys", world.random), world.random)
-    installation = await database.run(lambda tx: open_installation(tx, world))
+    installation = await database.run(lambda tx: open_installation(tx, world, b"a key check"))
     desk = Desk(
         database, world, vault, installation.installation_id, routes=tuple(routes), fees=fees, batches=Batches(sizes)
     )

@@ -35,6 +35,7 @@ _COMMANDS: Final = (
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),
     ("keys", "keys:app", _HOUSE, "The keys that seal destinations: show, rotate."),
+    ("quarantine", "quarantine:quarantine", _HOUSE, "Whether a restored database is held back; release it."),
     ("bench", "bench:bench", _HOUSE, "Measure this machine, each figure as a ratio."),
 )  # fmt: skip
 """Name, where in this package, group, one line of help. A command whose module is not installed is left out."""

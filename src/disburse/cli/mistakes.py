@@ -45,6 +45,9 @@ _NEXT: Final[Mapping[str, str]] = {
     "needs_operator": "Make a token with `disburse operator add NAME` and put it into DISBURSE_OPERATOR.",
     "reference_reused": "Nothing was booked. Use the reference of this payment alone, or leave --reference out.",
     "no_installation": "Name the right one with --data or DISBURSE_DATA, or make it: disburse merchant add NAME --login EMAIL.",
+    "key_file_missing": "Bring keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
+    "another_key_file": "Bring the right keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
+    "not_quarantined": "There is nothing to release.",
     "file_in_use": "Stop the other process, or take another file.",
     "bad_settings": "Mend the settings file, the environment or the command line, and try again.",
 }  # fmt: skip

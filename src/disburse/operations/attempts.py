@@ -92,25 +92,25 @@ def _opened(payout: Payout, attempt: Attempt) -> Opened:
 def _open(
     unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime
 ) -> Opened | None:
-    before = payout.state
+    before, actor = payout.state, f"worker:{one.owner}"
     connector = choose(routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried)
     step = Step.CLAIM if connector is not None else Step.NO_ROUTE
     payout.state = advance(before, step)
     payout.updated_at = one.at
     if connector is None:
         payout.reason, payout.finished_at = "no_route", one.at
-        unit.post(payout.books.release(), one.at, one.owner)
+        unit.post(payout.books.release(), one.at, actor)
         unit.add("heard", (payout.payout_id, one.number, AttemptState.DUE, AttemptState.NOT_SENT, "no_route", 0, None, None,
                            one.at, None))  # fmt: skip
     payout.last_event = unit.event(
-        payout.merchant_id, payout.payout_id, f"payout.{payout.state}", one.at, one.owner, state=payout.state,
+        payout.merchant_id, payout.payout_id, f"payout.{payout.state}", one.at, actor, state=payout.state,
         attempt=one.number, detail=payout.reason,
     )  # fmt: skip
     unit.add("moves", move_row(payout, before))
     if connector is None:
         return None
     identifier = end_to_end_id(payout.base, one.number)
-    unit.post(payout.books.claim(connector, one.number), one.at, one.owner)
+    unit.post(payout.books.claim(connector, one.number), one.at, actor)
     lease = clock + timedelta(seconds=one.lease_s)
     unit.add("opened", (payout.payout_id, one.number, connector, identifier, request_digest(payout, identifier, connector),
                         one.owner, lease, one.at))  # fmt: skip

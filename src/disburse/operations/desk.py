@@ -30,7 +30,7 @@ from disburse.operations.evidence import Applied, Heard
 from disburse.operations.group_commit import LARGEST, GroupCommit, Operation
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
-from disburse.operations.recognise import Recognition
+from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.storage import payouts as stored
 from disburse.storage import workers
 from disburse.storage.database import Database, StoreUnavailable, Transaction
@@ -101,6 +101,7 @@ class Desk:
         routes: Sequence[Route],
         fees: Mapping[str, FeeRule],
         batches: Batches,
+        token_life: timedelta = TOKEN_LIFE,
     ) -> None:
         self.database = database
         self.world = world
@@ -108,7 +109,7 @@ class Desk:
         self.installation = installation
         self.routes = routes
         self.fees = fees
-        self.recognition = Recognition(database, world)
+        self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
         self.on_due: Callable[[], None] = _nobody
         self.on_final: Callable[[], None] = _nobody

@@ -96,8 +96,7 @@ class GroupCommit(Generic[C, R]):
     async def drain(self) -> None:
         """Wait until everything submitted was answered."""
         while self._tasks:
-            for task in list(self._tasks):
-                await task
+            await asyncio.gather(*self._tasks)
 
     def _wake(self, shard: int, bucket: _Bucket[C, R]) -> None:
         """Begin the next transaction in the loop's next turn, so that what arrives in this turn travels along."""

@@ -6,11 +6,13 @@ it starts in quarantine, sends nothing and waits for persons (invariant R2).
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
 from disburse.domain.identifiers import payout_id
 from disburse.domain.ports import World
+from disburse.domain.refusals import Refusal
 from disburse.storage.database import Transaction
 
 
@@ -22,8 +24,17 @@ class Installation:
     quarantined: bool
 
 
-async def open_installation(tx: Transaction, world: World) -> Installation:
-    """The installation of this database; made when there is none."""
+class AnotherKeyFile(Refusal):
+    """This database belongs to an installation with another key file."""
+
+
+async def is_new(tx: Transaction) -> bool:
+    """Whether no installation was made in this database yet."""
+    return await tx.fetchrow("SELECT 1 FROM installation") is None
+
+
+async def open_installation(tx: Transaction, world: World, key_check: bytes) -> Installation:
+    """The installation of this database; made when there is none. Raises AnotherKeyFile: with another key nothing sealed opens."""
     here = await tx.fetchrow(
         """SELECT (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
                   (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline"""
@@ -32,16 +43,19 @@ async def open_installation(tx: Transaction, world: World) -> Installation:
         raise AssertionError("the server does not say who it is")
     fresh = payout_id(0, world.clock.now(), world.random.bytes(10))
     await tx.execute(
-        """INSERT INTO installation (installation_id, created_at, system_identifier, timeline) VALUES ($1, $2, $3, $4)
-           ON CONFLICT DO NOTHING""",
+        """INSERT INTO installation (installation_id, created_at, system_identifier, timeline, key_check)
+           VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING""",
         fresh,
         world.clock.now(),
         here["system_identifier"],
         here["timeline"],
+        key_check,
     )
-    row = await tx.fetchrow("SELECT installation_id, system_identifier, timeline FROM installation")
+    row = await tx.fetchrow("SELECT installation_id, system_identifier, timeline, key_check FROM installation")
     if row is None:
         raise AssertionError("the installation has no row")
+    if not hmac.compare_digest(row["key_check"], key_check):
+        raise AnotherKeyFile()
     same = (row["system_identifier"], row["timeline"]) == (here["system_identifier"], here["timeline"])
     return Installation(row["installation_id"], quarantined=not same)
 

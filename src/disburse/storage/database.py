@@ -137,6 +137,10 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
+    async def ping(self, *, deadline: float) -> None:
+        """See that the database answers. Raises StoreUnavailable."""
+        await self.ask(lambda tx: tx.fetchval("SELECT 1"), deadline=deadline)
+
     async def ask(self, question: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None) -> T:
         """Put one read-only statement, a transaction of its own: a third of the round trips of `run`. Raises as `run` does."""
         return await self.run(question, deadline=deadline, begin=False)

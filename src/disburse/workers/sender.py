@@ -73,8 +73,7 @@ class Sender:
     async def finish(self) -> None:
         """Wait until every call under way is recorded."""
         while self._under_way:
-            for task in list(self._under_way):
-                await task
+            await asyncio.gather(*self._under_way)
 
     async def _step(self, shard: int) -> int:
         room = min(self._limits.batch, self._limits.window - len(self._under_way))

@@ -3,13 +3,15 @@
 -- times and ids come from the program; money is bigint minor units with a currency.
 -- "PARTITION BY HASH (shard)" stands in comments: a test switches it on, and PostgreSQL then refuses what a cluster would.
 
--- One row: who this installation is. The system identifier and timeline tell a restored or copied database from the one we left.
+-- One row: who this installation is. The system identifier and timeline tell a restored or copied database from the one we left;
+-- `key_check` is a fingerprint under the key file's fingerprint key, so that another key file is noticed before it seals anything.
 CREATE TABLE installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     installation_id uuid NOT NULL,
     created_at timestamptz NOT NULL,
     system_identifier bigint NOT NULL,
     timeline integer NOT NULL,
+    key_check bytea NOT NULL,
     merchants integer NOT NULL DEFAULT 0 CHECK (merchants < 1048576),
     settings_version bigint NOT NULL DEFAULT 0,
     operators integer NOT NULL DEFAULT 0

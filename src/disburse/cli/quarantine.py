@@ -1,0 +1,53 @@
+"""`disburse quarantine`: a database that was restored or copied sends nothing until a person has looked. Lives here: that look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from disburse.cli import show
+from disburse.cli.place import HERE, Place, actor, run
+from disburse.domain.refusals import Refusal
+from disburse.operations.installation import release_quarantine
+from disburse.wiring import House
+
+
+class NeedsOperator(Refusal):
+    """This needs a person."""
+
+
+class NotQuarantined(Refusal):
+    """This installation is not in quarantine."""
+
+
+def quarantine(
+    *,
+    release: Annotated[
+        bool, Parameter(negative="", help="Accept the database as it is; only after comparing it with every provider's book.")
+    ] = False,
+    place: Place = HERE,
+) -> None:
+    """Show whether this installation is in quarantine: its database is not the one it last ran on, so nothing is sent.
+
+    With --release a person (DISBURSE_OPERATOR) accepts it; start every process anew afterwards.
+    """
+
+    async def work(house: House) -> bool:
+        if not release:
+            return house.installation.quarantined
+        who = await actor(house)
+        if not who.startswith("operator:"):
+            raise NeedsOperator()
+        if not house.installation.quarantined:
+            raise NotQuarantined()
+        await house.database.run(release_quarantine)
+        return False
+
+    held = run(place, work)
+    if place.json:
+        show.say_json({"quarantined": held})
+    elif held:
+        show.say("In quarantine: this database is not the one the installation last ran on. Nothing is sent.")
+    else:
+        show.say("Not in quarantine." if not release else "Released. Start every process anew.")
