@@ -5,7 +5,7 @@ port, and both are ours to tell and to survive. Its protocol lacks bounds: none 
 may take to arrive; and it answers bytes it cannot read at once, even while the answer to an earlier request is still to come.
 So here:
 
-* a head is bounded in bytes and fields, pipelined requests in number; trailers are not headers;
+* a head is bounded in bytes and fields, pipelined requests in number; trailers are not headers, and bounded too;
 * a connection that has not delivered a whole request in time is closed, and so is one that idles or does not read its answer;
 * bytes that cannot be read are answered 400 only when nothing else is unanswered: "400" for a payout that was made would be
   a lie. Otherwise the connection is closed without a word.
@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
         self._arriving = True  # a new connection owes us a request
         self._in_body = False
         self._unanswered = 0  # requests whose head is whole
-        self._fed = 0  # bytes of a head that is not whole, chunk by chunk; the first chunk does not count
+        self._fed = 0  # bytes since the request began or had its last byte of body; that moment's chunk does not count
         self._spelled = 0  # bytes of the request line and whole fields
         self._chunk = 0
         self._head_too_large = False
@@ -133,7 +133,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._cut("malformed", 431 if self._head_too_large else 400)
         else:
-            if self._arriving and not self._in_body:
+            if self._arriving:
                 self._fed += len(data)
                 if self._fed > self._limits.head_bytes:
                     self._cut("malformed", 431)
@@ -162,8 +162,12 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.pipelined:
             raise HeadTooLarge
         super().on_headers_complete()
-        self._in_body = True
+        self._in_body, self._fed = True, -self._chunk
         self._unanswered += 1
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = -self._chunk  # what its bytes do not interrupt is bounded as a head is: sizes of chunks, trailers
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

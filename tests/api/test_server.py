@@ -259,6 +259,42 @@ async def test_trailers_are_not_headers() -> None:
     assert "authorization" not in seen["headers"]
 
 
+@pytest.mark.parametrize(
+    "begun, filler",
+    [
+        (b"0\r\nX: ", b"x" * 8000),
+        (b"0\r\nX: 1", b"\r\nX: 1" * 1300),
+        (b"1;x=", b"x" * 8000),
+        (b"1\r\nx\r\n0\r\nX: ", b"x" * 8000),
+    ],
+)
+async def test_what_stands_around_chunks_is_bounded(begun: bytes, filler: bytes) -> None:
+    """Who sends much in trailers, or behind a chunk's size, is cut off: the parser would keep every byte of it."""
+    door = Obedient()
+    async with served([("/api", door)]) as server:
+        wire = await server.wire()
+        await wire.send(b"POST /api HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + begun)
+        for number in range(5):
+            await connected(server)
+            assert server.counted("disburse_connections_cut_total", why="malformed") == 0, number
+            await wire.send(filler)
+        assert (await wire.rest()).startswith(b"HTTP/1.1 431 ")
+        await server.clock.advance(1)
+        assert server.counted("disburse_connections_cut_total", why="malformed") == 1
+    assert door.seen == []
+
+
+async def test_a_body_in_many_small_chunks() -> None:
+    """Chunks of one byte carry more sizes than bytes, and still are a body."""
+    async with served([("/api", Obedient())]) as server:
+        wire = await server.wire()
+        await wire.send(b"POST /api HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            await wire.send(b"1\r\nx\r\n" * 1000)
+        await wire.send(b"0\r\n\r\n")
+        assert len((await wire.answer()).json["body"]) == 20_000
+
+
 async def test_pipelined_requests() -> None:
     """Requests sent without waiting are answered one by one, in order."""
     turns: list[str] = []
