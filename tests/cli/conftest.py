@@ -46,7 +46,7 @@ class Commands:
         out, err = io.StringIO(), io.StringIO()
         given = {"DISBURSE_DATA": str(self.data), **self.environment, **environment}
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            for name in [name for name in os.environ if name.startswith("DISBURSE_")]:
+            for name in [name for name in os.environ if name.startswith("DISBURSE_") or name == "COLUMNS"]:
                 patch.delenv(name)
             for name, value in given.items():
                 patch.setenv(name, value)
