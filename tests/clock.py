@@ -21,6 +21,8 @@ class FakeClock:
         self._elapsed = 0.0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self.asleep = 0
+        """How many are waiting in `sleep`."""
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
@@ -31,7 +33,11 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         woken = asyncio.Event()
         self._at(seconds, woken.set)
-        await woken.wait()
+        self.asleep += 1
+        try:
+            await woken.wait()
+        finally:
+            self.asleep -= 1
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:

@@ -17,9 +17,6 @@ from disburse.protocols.intellectmoney_messages import read_get_user_token
 from disburse.protocols.intellectmoney_sign import verify_sign
 from disburse.protocols.wire import Malformed
 
-_NOBODY = bytes(32)
-"""Compared with when there is no such login, so that both ways do the same work. No text has this digest."""
-
 
 async def caller_of(desk: Desk, call: Call) -> Merchant:
     """The merchant that a call's UserToken, or Login and Password, belong to.
@@ -39,9 +36,10 @@ async def caller_of(desk: Desk, call: Call) -> Merchant:
 
 async def _by_credentials(desk: Desk, call: Call) -> Merchant:
     message = read_get_user_token(call.params)
-    merchant = await desk.recognition.by_login(message.login)
-    right = matches(message.password, merchant.password_digest if merchant is not None else _NOBODY)
-    if merchant is None or not right:
+    merchant = await desk.recognition.by_credentials(
+        message.login, message.password, lambda found: found.password_digest
+    )
+    if merchant is None:
         raise NotHandled("WRONG_CREDENTIALS", "The Login or the Password is wrong.")
     return merchant
 

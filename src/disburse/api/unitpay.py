@@ -34,7 +34,6 @@ from disburse.domain.refusals import Refusal
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.payouts import CreatePayout, Found, InsufficientFunds
-from disburse.operations.secrets import digest, matches
 from disburse.protocols.unitpay import (
     Call,
     Code,
@@ -64,7 +63,6 @@ MINIMUM_MINOR: Final = 100
 
 _CALLERS_FAULT: Final = frozenset(("too_large", "too_slow", "bad_encoding"))
 _WITH_TEST_MODE: Final = frozenset(("massPayment", "massPaymentStatus"))
-_NOBODY: Final = digest("")  # secretKey is never empty, so this matches nothing
 _NO_ID: Final = UUID(int=0)  # a base with a reference does not depend on the payout's id
 
 # The part of the time an answer may take after which no transaction is begun any more, and no payout's end waited for.
@@ -132,11 +130,10 @@ class UnitPayDoor:
     async def _recognise(self, call: Call, test: bool) -> Merchant:
         """Who asks: by login and key, in test mode by the test key. Both faults look the same. Raises Refused, Malformed."""
         who = read_credentials(call)
-        merchant = await self._desk.recognition.by_login(who.login)
-        key = _NOBODY
-        if merchant is not None:
-            key = merchant.unitpay_test_key_digest if test else merchant.unitpay_key_digest
-        if not matches(who.secret_key, key) or merchant is None:
+        merchant = await self._desk.recognition.by_credentials(
+            who.login, who.secret_key, lambda found: found.unitpay_test_key_digest if test else found.unitpay_key_digest
+        )
+        if merchant is None:
             raise Refused(Code.UNAUTHORIZED)
         return merchant
 

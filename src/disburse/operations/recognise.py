@@ -2,19 +2,21 @@
 
 Every change of settings counts up one number of the installation, in its own transaction. A process reads that number every
 two seconds and forgets everyone when it has moved; what it has not been able to check for five seconds it does not use. So a
-thousand merchants cost one small query and not a thousand. A wrong key and an unknown login look the same and take the same
-path. User tokens (IntellectMoney) slide: each use moves their end, written at most once a minute.
+thousand merchants cost one small query and not a thousand. A wrong key and an unknown login look the same, and take the same
+time although only one of them is in memory. User tokens (IntellectMoney) slide: each use moves their end, written at most once
+a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from disburse.domain.merchant import Merchant
 from disburse.domain.ports import World
-from disburse.operations.secrets import digest, new_secret
+from disburse.operations.secrets import digest, matches, new_secret
 from disburse.storage import merchants
 from disburse.storage.database import Database, StoreUnavailable, Transaction
 
@@ -22,8 +24,13 @@ CHECK_S, CACHE_S = 2.0, 5.0
 """How often the number is read, and how old its reading may be."""
 
 TOKEN_LIFE = timedelta(minutes=30)
+REFUSED_EVERY_S = 0.05
+"""Wrong credentials are told at whole multiples of this, from the moment they came. Reading a login takes a small part of it."""
+
 _RENEW_AFTER = timedelta(minutes=1)
 _MOST = 50_000
+_NOBODY = bytes(32)
+"""Compared with when there is no such login. No text has this digest."""
 
 
 @dataclass(slots=True)
@@ -43,6 +50,20 @@ class Recognition:
         self._version = -1
         self._checked_at = float("-inf")
         self._checking: asyncio.Task[None] | None = None
+
+    async def by_credentials(self, login: str, secret: str, kept: Callable[[Merchant], bytes]) -> Merchant | None:
+        """The merchant with this login and this secret; `kept` names the secret's digest.
+
+        None for a stranger as for a wrong secret, and no sooner: a known login is found in memory, a stranger is looked for in
+        the database, and the difference would tell anybody who is a merchant here.
+        """
+        clock = self._world.clock
+        began = clock.monotonic()
+        merchant = await self.by_login(login)
+        if matches(secret, kept(merchant) if merchant is not None else _NOBODY) and merchant is not None:
+            return merchant
+        await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
+        return None
 
     async def by_login(self, login: str) -> Merchant | None:
         return await self._by("login", digest(login.strip().lower()))
@@ -67,7 +88,8 @@ class Recognition:
         version = self._version
         merchant = await self._database.run(work)
         if merchant is not None and version == self._version:
-            self._remember((kind, key), _Remembered(merchant))  # strangers are not: a flood of them must not fill memory
+            # Strangers are not remembered: a flood of them must not fill memory.
+            self._remember((kind, key), _Remembered(merchant))
         return merchant
 
     async def _check(self) -> None:
