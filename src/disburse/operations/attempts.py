@@ -2,6 +2,9 @@
 
 A claim writes the intent (connector, end-to-end id, request digest, owner, epoch, lease) and moves the money to in_flight, in
 one transaction, before anything is sent. It re-checks under the merchants' lock what it found without one.
+
+An id that a provider has spoken of before its intent was written was sent by a database that forgot it since (a lost tail, an
+older copy). Such an attempt is opened with that provider and without a lease, and handed to nobody: it is asked about, not sent.
 """
 
 from __future__ import annotations
@@ -24,6 +27,10 @@ from disburse.storage.unit import Unit
 
 FROZEN_REST = timedelta(minutes=10)
 """A due attempt of a frozen payout is looked at again only so often: a person moves it, not we."""
+
+
+NOBODY = "nobody"
+"""The owner of an attempt that is asked about and never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,16 @@ def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
 async def claim(
     tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route]
 ) -> list[Opened | None]:
-    """Open each attempt that is still due; None for one that somebody else has, or that no route can carry (it fails)."""
+    """Open each attempt that is still due; None for one that is not to be sent.
+
+    That is one that somebody else has, that no route can carry (it fails), or that a provider spoke of already (it is asked about).
+    """
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
     found = await payouts.with_attempts(tx, shard, [(one.payout_id, one.number) for one in claims])
     again = [one.payout_id for one in claims if one.number > 1]
     refused = await payouts.refused_by(tx, shard, again) if again else {}
+    fresh = [end_to_end_id(payout.base, one.number) for payout, one in found.values() if one.connector is None]
+    spoken_of = await payouts.heard_from(tx, shard, fresh)
     clock = await tx.database_now()
     results: list[Opened | None] = []
     frozen: list[tuple[UUID, int, datetime]] = []
@@ -72,8 +84,9 @@ async def claim(
         elif tx.rerun and pair[1].state is AttemptState.OPEN and (pair[1].owner, pair[1].opened_at) == (one.owner, one.at):
             results.append(_opened(*pair))  # this very claim, whose commit we did not hear of
         elif pair[1].state is AttemptState.DUE and pair[0].state is PayoutState.QUEUED and pair[0].frozen is None:
+            sent_before = spoken_of.get(end_to_end_id(pair[0].base, one.number))
             tried = refused.get(one.payout_id, set())
-            results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock))
+            results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock, sent_before=sent_before))
         else:
             if pair[0].frozen is not None and pair[1].state is AttemptState.DUE:
                 frozen.append((one.payout_id, one.number, clock + FROZEN_REST))
@@ -90,10 +103,13 @@ def _opened(payout: Payout, attempt: Attempt) -> Opened:
 
 
 def _open(
-    unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime
+    unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime,
+    sent_before: str | None,
 ) -> Opened | None:
     before, actor = payout.state, f"worker:{one.owner}"
-    connector = choose(routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried)
+    connector = sent_before or choose(
+        routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried
+    )
     step = Step.CLAIM if connector is not None else Step.NO_ROUTE
     payout.state = advance(before, step)
     payout.updated_at = one.at
@@ -111,9 +127,11 @@ def _open(
         return None
     identifier = end_to_end_id(payout.base, one.number)
     unit.post(payout.books.claim(connector, one.number), one.at, actor)
-    lease = clock + timedelta(seconds=one.lease_s)
-    unit.add("opened", (payout.payout_id, one.number, connector, identifier, request_digest(payout, identifier, connector),
-                        one.owner, lease, one.at))  # fmt: skip
+    owner, lease = (NOBODY, clock) if sent_before else (one.owner, clock + timedelta(seconds=one.lease_s))
+    digest = request_digest(payout, identifier, connector)
+    unit.add("opened", (payout.payout_id, one.number, connector, identifier, digest, owner, lease, one.at))
+    if sent_before:
+        return None
     return Opened(payout, one.number, connector, identifier)
 
 

@@ -142,6 +142,17 @@ async def refused_by(tx: Transaction, shard: int, which: Sequence[UUID]) -> dict
     return refused
 
 
+async def heard_from(tx: Transaction, shard: int, ids: Sequence[str]) -> dict[str, str]:
+    """Which of these end-to-end ids a provider has spoken of, and which provider (its connector) did so last."""
+    rows = await tx.fetch(
+        """SELECT end_to_end_id, connector FROM evidence
+           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at""",
+        shard,
+        list(ids),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def returns_booked(tx: Transaction, shard: int, which: Sequence[UUID]) -> set[tuple[UUID, str]]:
     """Returns that these payouts' books know already: (payout, phase of the posting)."""
     rows = await tx.fetch(
@@ -171,7 +182,8 @@ async def postpone(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int,
         await tx.execute(
             """UPDATE attempts a SET due_at = d.at
                FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[]) AS d (payout_id, number, at)
-               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = 'due'""",
+               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = $5""",
             shard,
             *[list(column) for column in zip(*times, strict=True)],
+            AttemptState.DUE,
         )
