@@ -36,6 +36,9 @@ SELECT 0, uuid_in(md5(n::text)::cstring), n, 'epoch' FROM generate_series(1, 300
 INSERT INTO mismatches (shard, payout_id, fingerprint, at)
 SELECT 0, uuid_in(md5(n::text)::cstring), '\x00', 'epoch' FROM generate_series(1, 300) AS n;
 
-ANALYZE merchants, payouts, attempts, postings, balances, events, evidence, expiries, mismatches;
+INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
+SELECT 0, n, n::text, uuid_in(md5(n::text)::cstring), 'RUB', 1, 'epoch', 'migration' FROM generate_series(1, 300) AS n;
 
-TRUNCATE merchants, payouts, attempts, postings, balances, events, evidence, expiries, mismatches;
+ANALYZE merchants, payouts, attempts, postings, balances, events, evidence, expiries, mismatches, top_ups;
+
+TRUNCATE merchants, payouts, attempts, postings, balances, events, evidence, expiries, mismatches, top_ups;
