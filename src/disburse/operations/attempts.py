@@ -129,7 +129,8 @@ def _open(
     unit.post(payout.books.claim(connector, one.number), one.at, actor)
     owner, lease = (NOBODY, clock) if sent_before else (one.owner, clock + timedelta(seconds=one.lease_s))
     digest = request_digest(payout, identifier, connector)
-    unit.add("opened", (payout.payout_id, one.number, connector, identifier, digest, owner, lease, one.at))
+    unit.add("opened", (payout.payout_id, one.number, AttemptState.DUE, connector, identifier, digest, owner, lease,
+                        one.at))  # fmt: skip
     if sent_before:
         return None
     return Opened(payout, one.number, connector, identifier)
