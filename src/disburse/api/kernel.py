@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol, get_args
 
 from disburse.api.metrics import Metrics
@@ -36,6 +37,9 @@ ANSWER_WITHIN_S: Final = 8.0
 MOST_IN_PROGRESS: Final = 2000
 BODIES_AT_MOST: Final = 32 * 1024 * 1024
 """Bytes of bodies that are still arriving, over all connections."""
+
+WHOLE: Final = "disburse.whole"
+"""Where in the scope our own server puts a function that writes an answer as a whole: (status, fields, body) to done or not."""
 
 Page = Callable[[WireRequest], Awaitable[WireAnswer]]
 """A page outside every door, for GET and HEAD, at one exact path."""
@@ -134,6 +138,9 @@ class Kernel:
             route.refused[refused.why](self._clock.monotonic() - began)
         except _Gone:
             return
+        whole = scope.get(WHOLE)
+        if whole is not None and not extra and whole(answer.status, _head_of(answer), answer.body):
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": _headers_of(answer) + extra})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -149,6 +156,8 @@ class Kernel:
         if "content-encoding" in headers or headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise _Refused("bad_encoding")
         length = headers.get("content-length")
+        if length is None and "transfer-encoding" not in headers and "expect" not in headers:
+            return b""  # HTTP/1.1: without either there is no body
         if length is not None and not _within(length, self._body_limit):
             raise _Refused("too_large")
         message = await receive()  # comes at once if there is no body or it came along with the headers
@@ -286,6 +295,16 @@ _PLAIN: dict[Why, tuple[int, str]] = {
     "broken": (500, "Something is wrong here. What was asked may have been done."),
 }
 _EVENTS: dict[Why, str] = {"late": "a door did not answer in time", "broken": "a door failed"}
+
+
+@lru_cache(maxsize=64)
+def _kind_of(content_type: str) -> bytes:
+    return b"content-type: %b\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n" % content_type.encode("latin-1")
+
+
+def _head_of(answer: WireAnswer) -> bytes:
+    """The fields of an answer as they stand on the wire; the same as `_headers_of`."""
+    return b"%bcontent-length: %d\r\n" % (_kind_of(answer.content_type), len(answer.body))
 
 
 def _headers_of(answer: WireAnswer) -> Headers:
