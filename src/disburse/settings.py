@@ -20,6 +20,8 @@ from disburse.domain.fees import FeeRule
 from disburse.domain.refusals import Refusal
 
 DEFAULT_DATA = Path("disburse-data")
+LEASE_BEYOND_CALL_S = 5.0
+"""A call is begun only while its whole time fits into the lease; a lease that leaves no time to begin lets nothing be sent."""
 
 
 class BadSettings(Refusal):
@@ -96,7 +98,19 @@ def load_settings(
         raise BadSettings(f"A fee is wrong: {error}.") from None
     if not 1 <= settings.buckets <= 1024:
         raise BadSettings("buckets is 1 to 1024.")
+    _refuse_standstill(settings)
     return settings
+
+
+def _refuse_standstill(settings: Settings) -> None:
+    """Refuse what would let nothing ever be sent, or written."""
+    for name in ("window", "largest", "writers"):
+        if getattr(settings, name) < 1:
+            raise BadSettings(f"{name} is at least 1.")
+    if settings.pool < 3:  # one connection listens, for good
+        raise BadSettings("pool is at least 3.")
+    if not 0 < settings.call_s <= settings.lease_s - LEASE_BEYOND_CALL_S:
+        raise BadSettings(f"lease_s is at least call_s and {LEASE_BEYOND_CALL_S:g} seconds, and call_s more than 0.")
 
 
 _NAMES = list(Settings.__struct_fields__)

@@ -192,15 +192,19 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
         if api and not workers:
             watch = Watch(desk, world)
             loops += [watch.run(), _listening(house, FINAL, watch.pace.wake)]
-        if workers and not house.installation.quarantined:
+        if not house.installation.quarantined:
             for connector in house.connectors.values():
-                await connector.start(_hearing(house))
-                stack.push_async_callback(connector.stop)
+                if workers or isinstance(connector, RemoteSandboxConnector):  # callbacks come to every process with a port
+                    await connector.start(_hearing(house))
+                    stack.push_async_callback(connector.stop)
+        if workers and not house.installation.quarantined:
             sender, inquirer, housekeeper = make_workers(house)
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
-            loops += [sender.run(), inquirer.run(), housekeeper.run(), _listening(house, DUE, sender.pace.wake)]
+            loops += [inquirer.run(), housekeeper.run()]
+            if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
+                loops += [sender.run(), _listening(house, DUE, sender.pace.wake)]
         tasks += [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)  # last in, first out: claim nothing more, then finish what is under way
         yield tasks
@@ -209,7 +213,7 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
 def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
     """One of each, under one name that no other process has."""
     worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
-    settings, shards = house.settings, range(house.settings.buckets)
+    settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
     limits = SenderLimits(window=settings.window, call_s=settings.call_s, lease_s=settings.lease_s)
     called, asked = house.gauges.called, house.gauges.asked
     return (

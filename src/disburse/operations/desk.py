@@ -34,7 +34,7 @@ from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.storage import payouts as stored
 from disburse.storage import workers
 from disburse.storage.database import Database, StoreUnavailable, Transaction
-from disburse.storage.merchants import drop_tokens
+from disburse.storage.merchants import drop_tokens, highest_bucket
 from disburse.storage.vault import SealBroken, Vault
 
 __all__ = ["Batches", "Bell", "Desk", "SealBroken", "StoreUnavailable"]
@@ -239,6 +239,10 @@ class Desk:
         """Say that a worker lives."""
         at = self.world.clock.now()
         await self.database.run(lambda tx: workers.seen(tx, worker_id, at, forget_before=at - timedelta(days=1)))
+
+    async def highest_bucket(self) -> int:
+        """The highest bucket in use."""
+        return await self.database.ask(highest_bucket)
 
     async def forget_tokens(self) -> None:
         """Forget user tokens that ended more than a day ago."""

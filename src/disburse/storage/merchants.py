@@ -32,6 +32,12 @@ async def all_of_shard(tx: Transaction, shard: int) -> list[Merchant]:
     return [Merchant(*row) for row in rows]
 
 
+async def highest_bucket(tx: Transaction) -> int:
+    """The highest bucket that any merchant is in; 0 when there is none."""
+    highest: int = await tx.fetchval("SELECT coalesce(max(shard), 0) FROM merchant_settings")
+    return highest
+
+
 async def insert(tx: Transaction, merchant: Merchant, at: datetime, actor: str) -> None:
     """The merchant's two rows: the one that is locked, and its settings."""
     await tx.execute(

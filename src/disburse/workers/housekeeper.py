@@ -1,4 +1,7 @@
-"""Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens. All of it may be late."""
+"""Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens. All of it may be late.
+
+It also sees to it that no bucket is left out: a merchant may have been put into one that this worker's settings do not name.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ _BATCH = 500
 
 
 class Housekeeper:
-    """One worker's housekeeping loop."""
+    """One worker's housekeeping loop. `shards`: all buckets from 0 on; the list is shared with the worker's other loops."""
 
-    def __init__(self, desk: Desk, world: World, worker_id: str, *, shards: range = range(1)) -> None:
+    def __init__(self, desk: Desk, world: World, worker_id: str, *, shards: list[int]) -> None:
         self._desk = desk
         self._world = world
         self._worker_id = worker_id
@@ -26,6 +29,7 @@ class Housekeeper:
         while True:
             try:
                 await self._desk.worker_seen(self._worker_id)
+                self._shards += range(len(self._shards), await self._desk.highest_bucket() + 1)
                 for shard in self._shards:
                     await self._expire(shard)
                 if rounds % _TOKENS_EVERY == 0:

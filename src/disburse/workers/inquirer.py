@@ -7,7 +7,7 @@ It never sends anything: a new attempt starts only when stored evidence proves t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from disburse.connectors.contract import Connector, Question
@@ -38,7 +38,7 @@ class Inquirer:
         world: World,
         worker_id: str,
         *,
-        shards: range = range(1),
+        shards: Sequence[int] = range(1),
         limits: InquirerLimits = InquirerLimits(),
         asked: Callable[[str, Finding], None] = lambda connector, finding: None,
     ) -> None:

@@ -8,7 +8,7 @@ while the database is away it is kept in memory and written when it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from disburse.connectors.contract import Connector, Order
@@ -44,7 +44,7 @@ class Sender:
         world: World,
         worker_id: str,
         *,
-        shards: range = range(1),
+        shards: Sequence[int] = range(1),
         limits: SenderLimits = SenderLimits(),
         called: Callable[[str, Outcome], None] = lambda connector, outcome: None,
     ) -> None:
