@@ -10,8 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from disburse.domain.destinations import read_card
+from disburse.domain.money import read_amount
 from disburse.domain.outcomes import Rejected
 from disburse.operations.desk import Batches, Desk
+from disburse.operations.payouts import CreatePayout, create
+from disburse.storage.database import Transaction
 from tests.api.house import BANK, FEES, SANDBOX, House
 from tests.api.unitpay_client import (
     CALLS,
@@ -54,6 +58,25 @@ async def somebody_waits(watcher: asyncpg.Connection[Any], count: int) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while await watcher.fetchval(waiting) < count:
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def open_transaction(dsn: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection of another process with a transaction under way; it commits at the end."""
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": "disburse"})
+    try:
+        async with connection.transaction():
+            yield connection
+    finally:
+        await connection.close()
+
+
+def draft_of(house: House, shop: Client) -> CreatePayout:
+    """What another process makes of a massPayment with the id `made elsewhere`."""
+    return another_process(house).draft(
+        shop.merchant, read_card("4111111111111111", luhn=True), read_amount("10.00", "RUB"), surface="unitpay",
+        reference="made elsewhere", amount_text="10.00", execute=True, actor="test",
+    )  # fmt: skip
 
 
 # --- a known transactionId ----------------------------------------------------------------------------------------
@@ -265,9 +288,21 @@ async def test_status_of_what_is_being_made(house: House, dsn: str, shop: Client
         await somebody_waits(watcher, 1)
         assert code(await shop.status()) == -32603
         assert code(await shop.pay(sum="x")) == -32603
-        assert blamed(await shop.status("another")) == "transactionId"
     made = await making
     assert (await shop.status())["result"] == made
+    assert blamed(await shop.status("another")) == "transactionId"
+
+
+async def test_status_of_what_another_process_is_making(house: House, dsn: str, shop: Client) -> None:
+    """What another process has written and not yet committed is not called unknown: its commit is waited for, as long as may be."""
+    here, hasty = Client(open_door(house), shop.made), Client(open_door(house, answer_within_s=0.3), shop.made)
+    draft = draft_of(house, shop)
+    async with open_transaction(dsn) as elsewhere:
+        await create(Transaction(elsewhere, rerun=False), 0, [draft])
+        assert code(await hasty.status("made elsewhere")) == -32603
+        asking = asyncio.create_task(here.status("made elsewhere"))
+        repeating = asyncio.create_task(here.pay(transactionId="made elsewhere", sum="x"))
+    assert (await asking)["result"]["status"] == (await repeating)["result"]["status"] == "not_completed"
 
 
 async def test_status_of_what_is_known_while_it_is_repeated(dsn: str, shop: Client) -> None:

@@ -223,6 +223,9 @@ class UnitPayDoor:
             return found
         if creating:
             raise Refused(Code.INTERNAL)  # "not known" might be wrong a moment later
+        found = await self._desk.look_again(merchant, base, deadline=begin_by)  # another process may be committing it
+        if isinstance(found, Found):
+            return found
         raise instead if instead is not None else Refused(Code.BAD_PARAMETERS, "transactionId")
 
     # --- test mode ---

@@ -119,6 +119,7 @@ class Desk:
         self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute)
         self._cancel: GroupCommit[Act, Payout | Refusal] = queue("cancel", payouts.cancel)
         self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
+        self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", payouts.look_again)
         self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
         self._record: GroupCommit[Heard, Applied] = queue("record", partial(evidence.record, routes=routes))
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
@@ -192,6 +193,10 @@ class Desk:
 
     async def look(self, merchant: Merchant, base: str, *, deadline: float | None = None) -> Found | Refusal:
         return await self._look.submit(merchant.shard, Look(base, merchant.merchant_id), deadline=deadline)
+
+    async def look_again(self, merchant: Merchant, base: str, *, deadline: float | None = None) -> Found | Refusal:
+        """As `look`, once no transaction of any process that might make this payout is under way: then "none" is true."""
+        return await self._look_again.submit(merchant.shard, Look(base, merchant.merchant_id), deadline=deadline)
 
     async def look_by_id(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
         return await self._look_by_id.submit(merchant.shard, act, deadline=deadline)

@@ -306,6 +306,12 @@ async def look(tx: Transaction, shard: int, questions: Sequence[Look]) -> list[F
     return [_looked(unit, found.get(question.base)) for question in questions]
 
 
+async def look_again(tx: Transaction, shard: int, questions: Sequence[Look]) -> list[Found | Refusal]:
+    """As `look`, after every transaction that has begun for these merchants: what is not found now was not made by any of them."""
+    await Unit.lock(tx, shard, [question.merchant_id for question in questions])
+    return await look(tx, shard, questions)
+
+
 async def look_by_id(tx: Transaction, shard: int, questions: Sequence[Act]) -> list[Payout | Refusal]:
     """Present states by id; somebody else's payout is no payout."""
     found = await payouts.by_id(tx, shard, [question.payout_id for question in questions])
