@@ -68,3 +68,15 @@ async def test_an_unknown_commit_of_such_a_claim_sends_nothing(shop: Shop) -> No
     one = [Claim(payout.payout_id, 1, 1, "worker-a", 30, shop.now())]
     assert await shop.run_twice(lambda tx: attempts.claim(tx, 0, one, routes=shop.routes)) == ([None], [None])
     assert (await shop.attempt(payout)).epoch == 1
+
+
+async def test_accounts_that_were_forgotten_are_made_again(shop: Shop) -> None:
+    """Account rows that this process saw committed, and that are gone, stop one transaction and not every one after it."""
+    await shop.merchant(1, money=5000)
+    await shop.opened(await shop.paid_out(1))
+    await shop.merchant(2, money=5000)
+    payout = await shop.paid_out(2)
+    shop.database._known_accounts.add((0, 2, "RUB", "in_flight:sandbox"))  # as if learned of a commit that is lost
+    with pytest.raises(AssertionError, match="balances"):
+        await shop.claim(payout)
+    assert await shop.claim(payout) is not None

@@ -180,6 +180,7 @@ class Database:
             except _BROKEN:
                 raise
             except Exception:
+                self._known_accounts.clear()  # should one of them be the cause, the next run makes it
                 if begin:
                     await connection.execute("ROLLBACK")
                 clean = True
