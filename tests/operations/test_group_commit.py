@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from disburse.domain.money import Money
+from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.ports import World
 from disburse.operations import merchants, payouts
 from disburse.operations.group_commit import LARGEST, GroupCommit, Withdrawn
@@ -286,6 +286,23 @@ async def test_a_top_up_of_unknown_commit_is_ours(shop: Shop, wired: Database, w
     booked, known, other = await all_of(queue, commands)
     assert (booked, known) == (True, False) and isinstance(other, merchants.ReferenceReused)
     assert await shop.balances(1) == {"available": 500, "funding": -500}
+
+
+async def test_no_account_holds_more_than_it_can(shop: Shop) -> None:
+    """A top-up past 10**15 minor units is refused, alone or beside others."""
+    await shop.merchant(1, money=MAX_MINOR - 1000)
+    await shop.merchant(2)
+    queue = GroupCommit(shop.database, merchants.top_up, shop.world.clock)
+
+    async def book(merchant: int, *minors: int) -> list[bool | str]:
+        drawn = [
+            TopUp(shop.new_id(), merchant, str(i), Money(m, "RUB"), shop.now(), "test") for i, m in enumerate(minors)
+        ]
+        return [r if isinstance(r, bool) else r.name for r in await all_of(queue, drawn)]
+
+    assert await book(1, 1001, 600, 401, 400, 1) == ["account_full", True, "account_full", True, "account_full"]
+    assert await book(2, MAX_MINOR, 1) == [True, "account_full"]
+    assert await shop.balances(1) == {"available": MAX_MINOR, "funding": -MAX_MINOR}
 
 
 async def test_a_wire_that_breaks_all_the_time(shop: Shop, wired: Database, wire: tuple[Wire, str]) -> None:

@@ -44,6 +44,7 @@ _NEXT: Final[Mapping[str, str]] = {
     "unknown_operator": "Unset DISBURSE_OPERATOR to act as `cli`, or make a new token: disburse operator add NAME.",
     "needs_operator": "Make a token with `disburse operator add NAME` and put it into DISBURSE_OPERATOR.",
     "reference_reused": "Nothing was booked. Use the reference of this payment alone, or leave --reference out.",
+    "account_full": "Nothing was booked. Look at the amount again.",
     "no_installation": "Name the right one with --data or DISBURSE_DATA, or make it: disburse merchant add NAME --login EMAIL.",
     "key_file_missing": "Bring keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
     "another_key_file": "Bring the right keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",

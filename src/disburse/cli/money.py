@@ -10,7 +10,7 @@ from disburse.cli import show
 from disburse.cli.place import HERE, Place, actor, run
 from disburse.cli.words import read_reference
 from disburse.domain.merchant import Merchant
-from disburse.domain.money import Money, read_currency, read_positive_amount
+from disburse.domain.money import minor_text, read_currency, read_positive_amount
 from disburse.domain.refusals import Refusal
 from disburse.operations.merchants import TopUp, draw_top_up, find_merchant
 from disburse.storage.database import Transaction
@@ -69,18 +69,18 @@ def top_up(
         )
 
     command, fresh, left = run(place, work)
-    available = Money(left, currency)
+    available = minor_text(left, currency)
     if place.json:
         show.say_json({
             "merchant_id": command.merchant_id, "reference": command.reference, "amount": money.text(),
-            "currency": currency, "booked": fresh, "available": available.text(),
+            "currency": currency, "booked": fresh, "available": available,
         })  # fmt: skip
         return
     if fresh:
         show.say(f"Booked {money} for merchant {command.merchant_id} under the reference {command.reference}.")
     else:
         show.say(f"The reference {command.reference} was booked before, with the same content: nothing changed.")
-    show.say(f"Available: {available}.")
+    show.say(f"Available: {available} {currency}.")
 
 
 def balance(merchant: str, /, *, place: Place = HERE) -> None:
@@ -103,7 +103,7 @@ def balance(merchant: str, /, *, place: Place = HERE) -> None:
     if not rows:
         show.say(f"{found.login} has no money yet. Next: disburse top-up {found.merchant_id} AMOUNT CURRENCY")
         return
-    lines = [(currency, account, Money(minor, currency).text(), _meaning(account)) for currency, account, minor in rows]
+    lines = [(currency, account, minor_text(minor, currency), _meaning(account)) for currency, account, minor in rows]
     show.table(
         ("currency", "account", "amount", "what it is"), lines, title=f"{found.name} ({found.login})", right=("amount",)
     )
@@ -120,8 +120,8 @@ def _by_currency(rows: list[tuple[str, str, int]]) -> dict[str, dict[str, Any]]:
     """Amounts by currency and account; `available` and `held` are always there."""
     shown: dict[str, dict[str, Any]] = {}
     for currency, account, minor in rows:
-        zero = Money.zero(currency).text()
-        shown.setdefault(currency, {"available": zero, "held": zero})[account] = Money(minor, currency).text()
+        zero = minor_text(0, currency)
+        shown.setdefault(currency, {"available": zero, "held": zero})[account] = minor_text(minor, currency)
     return shown
 
 

@@ -49,6 +49,15 @@ class BadCurrency(Refusal):
         super().__init__(f"The currency {why}.")
 
 
+def minor_text(minor: int, currency: str) -> str:
+    """So many minor units as `Money.text` writes them, and of any size: what an account has seen in years has no bound."""
+    digits = DIGITS[currency]
+    if digits == 0:
+        return str(minor)
+    whole, rest = divmod(abs(minor), _SCALE[currency])
+    return f"{'-' if minor < 0 else ''}{whole}.{rest:0{digits}d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """So many minor units of a currency, negative ones too. Different currencies never meet in one sum or comparison.
@@ -73,11 +82,7 @@ class Money:
 
     def text(self) -> str:
         """The amount with all of its currency's digits and a dot: "10.50" roubles, "10" yen, "-0.01"."""
-        digits = DIGITS[self.currency]
-        if digits == 0:
-            return str(self.minor)
-        whole, rest = divmod(abs(self.minor), _SCALE[self.currency])
-        return f"{'-' if self.minor < 0 else ''}{whole}.{rest:0{digits}d}"
+        return minor_text(self.minor, self.currency)
 
     def __str__(self) -> str:
         return f"{self.text()} {self.currency}"

@@ -15,7 +15,7 @@ from uuid import UUID
 from disburse.domain import ledger
 from disburse.domain.identifiers import MERCHANTS, payout_id
 from disburse.domain.merchant import Merchant
-from disburse.domain.money import Money
+from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.operations.payouts import NoSuchMerchant
@@ -36,6 +36,13 @@ class TooManyMerchants(Refusal):
 
 class ReferenceReused(Refusal):
     """A top-up with this reference and another amount or currency exists."""
+
+
+class AccountFull(Refusal):
+    """An account holds at most 10**15 minor units of a currency, what is reserved for payouts included."""
+
+    def __init__(self) -> None:
+        super().__init__("With this top-up the account would hold more than it can.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +192,7 @@ async def top_up(tx: Transaction, shard: int, commands: Sequence[TopUp]) -> list
     known = {(row[0], row[1]): (row[2], row[3]) for row in rows}
     ours = {row[4] for row in rows} if tx.rerun else set()  # from a run whose commit we did not hear of
     ours = {row[4] for row in rows}
+    holds = await _on_account(tx, shard, commands)
     results: list[bool | Refusal] = []
     for command in commands:
         key, content = (command.merchant_id, command.reference), (command.amount.currency, command.amount.minor)
@@ -192,12 +200,28 @@ async def top_up(tx: Transaction, shard: int, commands: Sequence[TopUp]) -> list
             results.append(NoSuchMerchant())
         elif key in known:
             results.append(command.top_up_id in ours if known[key] == content else ReferenceReused())
+        elif holds.get((command.merchant_id, content[0]), 0) + content[1] > MAX_MINOR:
+            results.append(AccountFull())
         else:
             known[key] = content
+            holds[command.merchant_id, content[0]] = holds.get((command.merchant_id, content[0]), 0) + content[1]
             _book(unit, command)
             results.append(True)
     await unit.write()
     return results
+
+
+async def _on_account(tx: Transaction, shard: int, commands: Sequence[TopUp]) -> dict[tuple[int, str], int]:
+    """What these merchants hold by currency, minor units: available, and reserved for payouts without an end."""
+    rows = await tx.fetch(
+        """SELECT merchant_id, currency, sum(balance_minor)::int8 FROM balances
+           WHERE shard = $1 AND merchant_id = ANY ($2::int4[])
+             AND (account IN ('available', 'held') OR starts_with(account, 'in_flight:') OR starts_with(account, 'in_doubt:'))
+           GROUP BY merchant_id, currency""",
+        shard,
+        [command.merchant_id for command in commands],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def _book(unit: Unit, command: TopUp) -> None:
