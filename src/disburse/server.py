@@ -112,7 +112,7 @@ async def _finish(state: ServerState, world: World, limits: Limits, hurry: async
         pass
     for connection in list(state.connections):
         connection.transport.abort()  # first: a task that is cancelled must not say "internal error" for a payout
-    await world.clock.sleep(0)
+    await world.clock.sleep(0.02)  # who waited for a body hears that nobody is there, and ends by itself
     left = list(state.tasks)
     for task in left:
         task.cancel()

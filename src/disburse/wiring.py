@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,13 +186,13 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
     tasks: list[asyncio.Task[None]] = []
     due, final = Hint(house, DUE), Hint(house, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
-    loops = [due.run(), final.run()]
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [due.run, final.run]  # called once every connector has started
     if house.server is not None:
-        loops.append(_keeping(house, house.server))
+        loops.append(partial(_keeping, house, house.server))
     async with contextlib.AsyncExitStack() as stack:
         if api and not workers:
             watch = Watch(desk, world)
-            loops += [watch.run(), _listening(house, FINAL, watch.pace.wake)]
+            loops += [watch.run, partial(_listening, house, FINAL, watch.pace.wake)]
         if not house.installation.quarantined:
             for connector in house.connectors.values():
                 if workers or isinstance(connector, RemoteSandboxConnector):  # callbacks come to every process with a port
@@ -202,10 +203,10 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
-            loops += [inquirer.run(), housekeeper.run()]
+            loops += [inquirer.run, housekeeper.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
-                loops += [sender.run(), _listening(house, DUE, sender.pace.wake)]
-        tasks += [asyncio.create_task(loop) for loop in loops]
+                loops += [sender.run, partial(_listening, house, DUE, sender.pace.wake)]
+        tasks += [asyncio.create_task(loop()) for loop in loops]
         stack.push_async_callback(_stop, tasks)  # last in, first out: claim nothing more, then finish what is under way
         yield tasks
 

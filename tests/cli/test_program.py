@@ -233,6 +233,21 @@ def test_serve_answers_and_stops(commands: Commands) -> None:
     assert commands("verify").code == 0
 
 
+def test_serve_says_nothing_needless(commands: Commands) -> None:
+    """A second `serve` with the same sandbox is one line of refusal; an end while a body is still to come is no error."""
+    commands.ok("merchant", "add", "Quiet", "--login", "quiet@example.com")
+    arguments = ("serve", "--sandbox", "--listen", "127.0.0.1:0", "--data", str(commands.data), "--log-level", "error")
+    with running(*arguments) as (process, line):
+        second = run(*arguments)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert re.fullmatch(r"disburse: .*sandbox-bank.jsonl is in use by another process\. .*\n", second.stderr), second.stderr
+        with socket.create_connection(("127.0.0.1", int(line.rsplit(":")[-1])), 5) as slow:
+            slow.sendall(b"POST /api HTTP/1.1\r\nContent-Length: 9\r\n\r\nx")
+            get(line.split()[-1] + "/healthz")
+            code, seconds, errors = end(process)
+    assert (code, errors) == (0, "") and seconds < ENDS_WITHIN_S
+
+
 def test_the_parts_run_apart(commands: Commands, tmp_path: Path) -> None:
     """Doors, a worker and a stand-alone bank are processes of their own, and a payout goes through all three."""
     made = commands.ok("merchant", "add", "Apart", "--login", "apart@example.com")
