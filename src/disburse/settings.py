@@ -109,8 +109,9 @@ def _refuse_standstill(settings: Settings) -> None:
             raise BadSettings(f"{name} is at least 1.")
     if settings.pool < 3:  # one connection listens, for good
         raise BadSettings("pool is at least 3.")
-    if not 0 < settings.call_s <= settings.lease_s - LEASE_BEYOND_CALL_S:
-        raise BadSettings(f"lease_s is at least call_s and {LEASE_BEYOND_CALL_S:g} seconds, and call_s more than 0.")
+    if not 0 < settings.call_s <= settings.lease_s - LEASE_BEYOND_CALL_S <= 3600:
+        beyond = f"call_s and {LEASE_BEYOND_CALL_S:g} seconds"
+        raise BadSettings(f"lease_s is at least {beyond} and at most an hour, and call_s is more than 0.")
 
 
 _NAMES = list(Settings.__struct_fields__)

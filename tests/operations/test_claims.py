@@ -311,3 +311,18 @@ async def test_a_question_whose_commit_was_not_heard_of_is_put(shop: Shop) -> No
     one = [Ask(opened.payout.payout_id, 1, 1, 1.0)]
     first, second = await shop.run_twice(lambda tx: attempts.take_questions(tx, 0, one))
     assert first[0] is not None and second[0] is not None
+
+
+async def test_a_clock_that_was_years_ahead_delays_nothing(shop: Shop) -> None:
+    """What a door or worker wrote while its clock was wrong is claimed, and asked about, as soon as somebody looks."""
+    await shop.merchant(1, money=5000)
+    years = timedelta(days=3650)
+    payout = (await shop.create(replace(shop.draft(1, "wage"), at=shop.now() + years)))[0].payout
+    assert await shop.due() == [(payout.payout_id, 1, 1)]
+    opened = await shop.opened(payout)
+    await shop.hear(replace(shop.message(opened, Unknown("time-out")), at=shop.now() + years))
+    questions = await shop.database.run(lambda tx: stored.to_ask(tx, 0, shop.now(), 10))
+    assert questions == [(payout.payout_id, 1, 1)] and await shop.ask(payout) is not None
+    ask_at = (await shop.attempt(payout)).ask_at
+    assert ask_at is not None and ask_at < shop.now() + timedelta(hours=1)
+    assert await shop.ask(payout) is None

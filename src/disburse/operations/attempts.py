@@ -169,7 +169,7 @@ async def take_questions(tx: Transaction, shard: int, asks: Sequence[Ask]) -> li
         if payout is None or attempt is None or attempt.state not in ASKABLE or attempt.ask_at is None:
             results.append(None)
             continue
-        if attempt.ask_at > clock and not tx.rerun:
+        if clock < attempt.ask_at <= clock + payouts.TOO_LATE and not tx.rerun:
             results.append(None)
             continue
         wait = ask_in_s(attempt.asked, accepted=attempt.state is AttemptState.ACCEPTED) * ask.jitter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -77,25 +77,45 @@ async def with_attempts(
     return found
 
 
+TOO_LATE = timedelta(days=1)
+"""No honest clock lets an attempt rest, or a question wait, so long: leases are shorter, and so is every step of the schedules."""
+
+
 async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
-    """Attempts that may be claimed, longest waiting first: (payout, number, merchant). Looked for without a lock."""
+    """Attempts that may be claimed, longest waiting first: (payout, number, merchant). Looked for without a lock.
+
+    What is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
+    """
     rows = await tx.fetch(
-        """SELECT payout_id, number, merchant_id FROM attempts
-           WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $3""",
+        """(SELECT payout_id, number, merchant_id FROM attempts
+            WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
+           UNION ALL
+           (SELECT payout_id, number, merchant_id FROM attempts
+            WHERE shard = $1 AND state = 'due' AND due_at > $3 ORDER BY due_at LIMIT $4)
+           LIMIT $4""",
         shard,
         now,
+        now + TOO_LATE,
         limit,
     )
     return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
-    """Attempts whose end nobody knows and whose next question is due, most overdue first: (payout, number, merchant)."""
+    """Attempts whose end nobody knows and whose next question is due, most overdue first: (payout, number, merchant).
+
+    A question after `TOO_LATE` was set by a clock that was wrong, and is due.
+    """
     rows = await tx.fetch(
-        """SELECT payout_id, number, merchant_id FROM attempts
-           WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $3""",
+        """(SELECT payout_id, number, merchant_id FROM attempts
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
+           UNION ALL
+           (SELECT payout_id, number, merchant_id FROM attempts
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
+           LIMIT $4""",
         shard,
         now,
+        now + TOO_LATE,
         limit,
     )
     return [(row[0], row[1], row[2]) for row in rows]
