@@ -218,12 +218,9 @@ class Desk:
         return await self.database.run(lambda tx: payouts.expire(tx, shard, acts))
 
     async def due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
-        """Attempts that may be claimed now, by the database's clock: one that is wrong here must not make all retries due."""
-
-        async def work(tx: Transaction) -> list[tuple[UUID, int, int]]:
-            return await stored.due(tx, shard, await tx.database_now(), limit)
-
-        return await self.database.ask(work)
+        """Attempts that may be claimed now."""
+        now = self.world.clock.now()
+        return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
 
     async def questions_due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
         """Attempts whose next question is due, by the database's clock."""

@@ -84,14 +84,15 @@ TOO_LATE = timedelta(days=1)
 async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
     """Attempts that may be claimed, longest waiting first: (payout, number, merchant). Looked for without a lock.
 
-    What is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
+    A first attempt never has to wait: one that is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
+    Later ones keep their time, else a worker whose clock is wrong would try them without a pause.
     """
     rows = await tx.fetch(
         """(SELECT payout_id, number, merchant_id FROM attempts
             WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
            UNION ALL
            (SELECT payout_id, number, merchant_id FROM attempts
-            WHERE shard = $1 AND state = 'due' AND due_at > $3 ORDER BY due_at LIMIT $4)
+            WHERE shard = $1 AND state = 'due' AND due_at > $3 AND number = 1 ORDER BY due_at LIMIT $4)
            LIMIT $4""",
         shard,
         now,
