@@ -41,7 +41,7 @@ def test_the_accepted_can_wait(asked: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "attempts, seconds", [(1, 0), (2, 1), (3, 2), (4, 5), (5, 10), (6, 30), (7, 60), (8, 60), (999, 60)]
+    "attempts, seconds", [(1, 0), (2, 1), (3, 2), (4, 5), (5, 10), (6, 30), (7, 60), (8, 120), (9, 300), (10, 600), (999, 600)]
 )
 def test_when_to_try_again(attempts: int, seconds: float) -> None:
     """The second attempt follows at once; the more have moved nothing, the longer the wait, up to a minute."""

@@ -23,7 +23,7 @@ async def test_another_database_waits_for_a_person(database: Database, world: Wo
     await owner.execute(f"UPDATE installation SET {change}")
     await owner.close()
     assert await opened(database, world) == Installation(first.installation_id, quarantined=True)
-    await database.run(release_quarantine)
+    await database.run(lambda tx: release_quarantine(tx, world.clock.now(), "operator:1"))
     assert await opened(database, world) == first
 
 

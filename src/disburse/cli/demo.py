@@ -41,7 +41,7 @@ FEES = ("card=100:3000", "sbp=70")
 COUNT = 300
 AT_ONCE = 12
 START_S, END_S = 60.0, 50.0
-_ENVIRONMENT = {"DISBURSE_CALL_S": "1.5", "DISBURSE_LEASE_S": "6", "DISBURSE_LOG_LEVEL": "warning"}
+_ENVIRONMENT = {"DISBURSE_CALL_S": "1.5", "DISBURSE_LEASE_S": "7", "DISBURSE_LOG_LEVEL": "warning"}
 _DOCUMENTED_CARD = "41111111111111111111"  # twenty digits, as printed in IntellectMoney's example; the sandbox pays it
 
 

@@ -41,7 +41,8 @@ def quarantine(
             raise NeedsOperator()
         if not house.installation.quarantined:
             raise NotQuarantined()
-        await house.database.run(release_quarantine)
+        at = house.world.clock.now()
+        await house.database.run(lambda tx: release_quarantine(tx, at, who))
         return False
 
     held = run(place, work)

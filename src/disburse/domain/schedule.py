@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _ASK_UNKNOWN_S = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 1800, 3600)
 _ASK_ACCEPTED_S = (4, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600)
-_TRY_AGAIN_S = (0, 1, 2, 5, 10, 30, 60)
+_TRY_AGAIN_S = (0, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 def ask_in_s(asked: int, *, accepted: bool) -> float:

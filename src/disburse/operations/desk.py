@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
+
+import structlog
 
 from disburse.domain.destinations import Destination
 from disburse.domain.fees import FeeRule, fee
@@ -27,7 +29,7 @@ from disburse.domain.routing import Route, choose
 from disburse.operations import attempts, evidence, merchants, payouts
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
-from disburse.operations.group_commit import LARGEST, GroupCommit, Operation
+from disburse.operations.group_commit import LARGEST, GroupCommit, Operation, in_halves
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
@@ -42,6 +44,9 @@ __all__ = ["Batches", "Bell", "Desk", "SealBroken", "StoreUnavailable"]
 C = TypeVar("C")
 K = TypeVar("K")
 R = TypeVar("R")
+
+PutOff = Callable[[Transaction, int, Sequence[tuple[UUID, int, datetime]]], Awaitable[None]]
+_log = structlog.get_logger("disburse.desk")
 
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
@@ -208,14 +213,51 @@ class Desk:
         return Act(payout, merchant.merchant_id, self.world.clock.now(), actor)
 
     async def claim(self, shard: int, claims: Sequence[Claim]) -> list[Opened | None]:
-        """Open attempts for one owner: a list is a transaction."""
-        return await self.database.run(lambda tx: attempts.claim(tx, shard, claims, routes=self.routes))
+        """Open attempts for one owner: a list is a transaction. One that breaks it is left alone for ten minutes."""
+
+        async def work(some: Sequence[Claim]) -> list[Opened | None]:
+            return await self.database.run(lambda tx: attempts.claim(tx, shard, some, routes=self.routes))
+
+        async def alone(one: Claim, fault: Exception) -> None:
+            await self._rest("claim", shard, one.payout_id, one.number, fault, stored.postpone)
+
+        return await in_halves(claims, work, alone)
 
     async def take_questions(self, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
-        return await self.database.run(lambda tx: attempts.take_questions(tx, shard, asks))
+        """Take questions; one that breaks the list is put again in ten minutes."""
+
+        async def work(some: Sequence[Ask]) -> list[ToAsk | None]:
+            return await self.database.run(lambda tx: attempts.take_questions(tx, shard, some))
+
+        async def alone(one: Ask, fault: Exception) -> None:
+            await self._rest("ask", shard, one.payout_id, one.number, fault, stored.set_questions)
+
+        return await in_halves(asks, work, alone)
 
     async def expire(self, shard: int, acts: Sequence[Act]) -> list[Payout | Refusal]:
-        return await self.database.run(lambda tx: payouts.expire(tx, shard, acts))
+        """Expire what nobody executed; one that breaks the list is looked at again in ten minutes."""
+
+        async def work(some: Sequence[Act]) -> list[Payout | Refusal]:
+            return await self.database.run(lambda tx: payouts.expire(tx, shard, some))
+
+        async def alone(one: Act, fault: Exception) -> Payout | Refusal:
+            later = self.world.clock.now() + attempts.FROZEN_REST
+            self._tell_poison("expire", one.payout_id, fault)
+            await self.database.run(lambda tx: stored.settle_expiries(tx, shard, [], [(one.payout_id, later)]))
+            return payouts.NoSuchPayout()
+
+        return await in_halves(acts, work, alone)
+
+    async def _rest(
+        self, what: str, shard: int, payout: UUID, number: int, fault: Exception, put_off: PutOff
+    ) -> None:
+        """Let an attempt rest that no list can be done with, and say so: a person has to look at it."""
+        self._tell_poison(what, payout, fault)
+        later = self.world.clock.now() + attempts.FROZEN_REST
+        await self.database.run(lambda tx: put_off(tx, shard, [(payout, number, later)]))
+
+    def _tell_poison(self, what: str, payout: UUID, fault: Exception) -> None:
+        _log.error("a payout cannot be worked on", operation=what, payout=str(payout), exc_info=fault)
 
     async def due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
         """Attempts that may be claimed now."""

@@ -30,6 +30,27 @@ class Withdrawn(Exception):
     """The command's transaction had not begun by its caller's deadline: nothing was done and nothing will be."""
 
 
+async def in_halves(
+    items: Sequence[C],
+    work: Callable[[Sequence[C]], Awaitable[list[R]]],
+    alone: Callable[[C, Exception], Awaitable[R]],
+) -> list[R]:
+    """Do a worker's batch; where it breaks, its halves, until what breaks it stands alone and is given to `alone`.
+
+    So one poisoned row never stops the others. StoreUnavailable passes through: then it is not the rows.
+    """
+    try:
+        return await work(items)
+    except StoreUnavailable:
+        raise
+    except Exception as fault:
+        if len(items) == 1:
+            return [await alone(items[0], fault)]
+        half = len(items) // 2
+        first = await in_halves(items[:half], work, alone)
+        return first + await in_halves(items[half:], work, alone)
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[C, R]):
     command: C

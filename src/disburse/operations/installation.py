@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from disburse.domain.identifiers import payout_id
@@ -62,9 +63,11 @@ async def open_installation(tx: Transaction, world: World, key_check: bytes) -> 
     return Installation(row["installation_id"], quarantined=not same)
 
 
-async def release_quarantine(tx: Transaction) -> None:
-    """Accept the database as it is: a person has compared it with the providers' books."""
+async def release_quarantine(tx: Transaction, at: datetime, actor: str) -> None:
+    """Accept the database as it is: a person has compared it with the providers' books. Who and when is kept."""
     await tx.execute(
         f"""UPDATE installation SET system_identifier = (SELECT system_identifier FROM pg_control_system()),
-               timeline = {_TIMELINE}"""
+               timeline = {_TIMELINE}, released_at = $1, released_by = $2""",
+        at,
+        actor,
     )

@@ -190,8 +190,7 @@ async def top_up(tx: Transaction, shard: int, commands: Sequence[TopUp]) -> list
         [command.reference for command in commands],
     )
     known = {(row[0], row[1]): (row[2], row[3]) for row in rows}
-    ours = {row[4] for row in rows} if tx.rerun else set()  # from a run whose commit we did not hear of
-    ours = {row[4] for row in rows}
+    ours = {row[4] for row in rows}  # a run whose commit we did not hear of may have booked ours
     holds = await _on_account(tx, shard, commands)
     results: list[bool | Refusal] = []
     for command in commands:

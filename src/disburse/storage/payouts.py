@@ -63,7 +63,7 @@ async def with_attempts(
     """Payouts with one named attempt each."""
     rows = await tx.fetch(
         f"""SELECT {_COLUMNS}, {_ATTEMPT}
-            FROM unnest($2::uuid[], $3::int2[]) AS d (payout_id, number)
+            FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number)
             JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
             JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
         shard,
@@ -190,7 +190,7 @@ async def set_questions(tx: Transaction, shard: int, times: Sequence[tuple[UUID,
     if times:
         await tx.execute(
             """UPDATE attempts a SET asked = a.asked + 1, ask_at = d.at
-               FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[]) AS d (payout_id, number, at)
+               FROM unnest($2::uuid[], $3::int4[], $4::timestamptz[]) AS d (payout_id, number, at)
                WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
             shard,
             *[list(column) for column in zip(*times, strict=True)],
@@ -202,7 +202,7 @@ async def postpone(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int,
     if times:
         await tx.execute(
             """UPDATE attempts a SET due_at = d.at
-               FROM unnest($2::uuid[], $3::int2[], $4::timestamptz[]) AS d (payout_id, number, at)
+               FROM unnest($2::uuid[], $3::int4[], $4::timestamptz[]) AS d (payout_id, number, at)
                WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = $5""",
             shard,
             *[list(column) for column in zip(*times, strict=True)],

@@ -27,7 +27,7 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
                reason, attempts, created_at, expires_at, updated_at, finished_at, first_event, last_event, actor)
            SELECT $1, * FROM unnest({}) RETURNING 1""",
         ("uuid", "int4", "int8", "text", "text", "text", "bytea", "text", "text", "int8", "int8", "text", "text", "bytea",
-         "bytea", "text", "bool", "text", "text", "int2", "timestamptz", "timestamptz", "timestamptz", "timestamptz", "int8",
+         "bytea", "text", "bool", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "timestamptz", "int8",
          "int8", "text"),
     ),  # fmt: skip
     "moves": (
@@ -36,27 +36,27 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
                last_event = d.event
            FROM unnest({}) AS d (payout_id, before, state, frozen, reason, attempts, returned, at, finished, expires, event)
            WHERE p.shard = $1 AND p.payout_id = d.payout_id AND p.state = d.before RETURNING 1""",
-        ("uuid", "text", "text", "text", "text", "int2", "int8", "timestamptz", "timestamptz", "timestamptz", "int8"),
+        ("uuid", "text", "text", "text", "text", "int4", "int8", "timestamptz", "timestamptz", "timestamptz", "int8"),
     ),
     "attempts": (
         """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
            SELECT $1, d.payout_id, d.number, d.merchant_id, 'due', d.due_at, d.actor
            FROM unnest({}) AS d (payout_id, number, merchant_id, due_at, actor) RETURNING 1""",
-        ("uuid", "int2", "int4", "timestamptz", "text"),
+        ("uuid", "int4", "int4", "timestamptz", "text"),
     ),
     "opened": (
         """UPDATE attempts a SET state = 'open', connector = d.connector, end_to_end_id = d.id, request_digest = d.digest,
                owner = d.owner, epoch = a.epoch + 1, lease_until = d.lease, opened_at = d.at, ask_at = d.lease
            FROM unnest({}) AS d (payout_id, number, before, connector, id, digest, owner, lease, at)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before RETURNING 1""",
-        ("uuid", "int2", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
+        ("uuid", "int4", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
     ),
     "heard": (
         """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
                ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference)
            FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before RETURNING 1""",
-        ("uuid", "int2", "text", "text", "text", "int2", "timestamptz", "timestamptz", "timestamptz", "text"),
+        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text"),
     ),
     "postings": (
         """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,
@@ -74,13 +74,13 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "events": (
         """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, attempt, detail, at, actor)
            SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("int4", "int8", "uuid", "text", "text", "int2", "text", "timestamptz", "text"),
+        ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text"),
     ),
     "evidence": (
         """INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict,
                detail, effect, heard_at, actor)
            SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("text", "bytea", "int4", "uuid", "int2", "text", "text", "text", "text", "text", "timestamptz", "text"),
+        ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text"),
     ),
     "expiries": (
         """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at) SELECT $1, * FROM unnest({}) RETURNING 1""",
