@@ -25,6 +25,7 @@ from disburse.operations.desk import Batches, Desk
 from disburse.operations.installation import open_installation
 from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.payouts import Found
+from disburse.operations.verify import verify
 from disburse.storage.database import Database
 from disburse.storage.keyring import Keyring
 from disburse.storage.vault import Vault
@@ -141,6 +142,7 @@ class Town:
         self.vault = Vault(Keyring.create(directory / "keys", world.random), world.random)
         self.providers = {provider.name: provider for provider in providers}
         self.merchant: Merchant
+        self.processes: list[Process] = []
 
     async def settle_in(self) -> Town:
         """Make the installation and its merchant, with money."""
@@ -199,22 +201,26 @@ class Town:
                WHERE shard = 0 AND state IN ('open', 'accepted', 'unknown') RETURNING 1"""
         )
 
-    async def until(self, done: Callable[[], Awaitable[bool]], *, step_s: float = 0.3, asking: bool = True) -> None:
-        """Let time pass in the workers, and with `asking` let questions (not leases) be due, until so it is."""
+    async def until(self, done: Callable[[], Awaitable[bool]], *, step_s: float = 0.02) -> None:
+        """Let time pass in the workers, and questions (not leases) be due in the database, until so it is.
+
+        A step is small beside a lease: the database works in real time, and a busy machine is slow.
+        """
         async with asyncio.timeout(PATIENCE_S):
             while not await done():
-                if asking:
-                    await self.rows(
-                        """UPDATE attempts SET ask_at = clock_timestamp() WHERE shard = 0 AND state IN ('accepted', 'unknown')
-                           AND ask_at > clock_timestamp() RETURNING 1"""
-                    )
+                for process in self.processes:
+                    process.check()
+                await self.rows(
+                    """UPDATE attempts SET ask_at = clock_timestamp() WHERE shard = 0 AND state IN ('accepted', 'unknown')
+                       AND ask_at > clock_timestamp() RETURNING 1"""
+                )
                 await self.clock.advance(step_s)
 
     async def all_final(self) -> bool:
         return not set(await self.states()) - {str(state) for state in FINAL}
 
     async def agrees(self) -> None:
-        """Our books and the providers' are the same, line by line; nothing is paid twice or left under way."""
+        """Our books and the providers' are the same, line by line; nothing is paid twice or left under way; `verify` holds."""
         told: Counter[tuple[str, int]] = Counter()
         for provider in self.providers.values():
             told += provider.paid_bases()
@@ -226,6 +232,8 @@ class Town:
         assert sum(minor for account, minor in balances.items() if account.startswith("paid:")) == paid
         rest = {account: minor for account, minor in balances.items() if not account.startswith("paid:")}
         assert rest == {"funding": -(10**9), "available": 10**9 - paid}
+        report = await verify(self.database)
+        assert report.holds, report.findings
 
 
 def _nothing(*_: Any) -> None:
@@ -254,10 +262,12 @@ class Process:
         sends, asks = self._wanted
         loops = ([self.sender.run()] if sends else []) + ([self.inquirer.run()] if asks else [])
         self.tasks = [asyncio.create_task(loop) for loop in loops]
+        self.town.processes.append(self)
         return self
 
     async def crash(self) -> None:
         """Everything that began since the start ends where it stands; the next line does not run."""
+        self.town.processes.remove(self)
         doomed = [task for task in asyncio.all_tasks() if task not in self._before and task is not asyncio.current_task()]
         for task in doomed:
             task.cancel()
@@ -265,6 +275,8 @@ class Process:
 
     async def stop(self) -> None:
         """An orderly end: claim nothing more, finish what is under way."""
+        self.check()
+        self.town.processes.remove(self)
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
