@@ -23,15 +23,22 @@ LEASE_S = 30.0
 """How long an owner may be about an attempt, by the database's clock."""
 
 
+_BUSY = 32  # calls under way
+
+
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """`window`: calls under way at most. `call_s`: a whole call. `batch`: claims in one transaction."""
+    """`window`: calls under way at most. `call_s`: a whole call. `batch`: claims in one transaction.
+
+    `gather_s`: with many calls under way, what becomes due in such a moment is claimed together: fewer, larger transactions.
+    """
 
     window: int = 1000
     batch: int = 500
     call_s: float = 5.0
     poll_s: float = 0.25
     lease_s: float = LEASE_S
+    gather_s: float = 0.01
 
 
 class Sender:
@@ -69,6 +76,8 @@ class Sender:
                 found = 0
             if found == 0:
                 await self.pace.rest()
+            elif len(self._under_way) > _BUSY:
+                await self._world.clock.sleep(self._limits.gather_s)
 
     async def finish(self) -> None:
         """Wait until every call under way is recorded."""
