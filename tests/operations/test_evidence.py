@@ -148,6 +148,17 @@ async def test_a_final_payout_says_when_and_why(shop: Shop) -> None:
     assert await shop.events(1) == ["payout.queued", "payout.in_flight", "payout.accepted", "payout.failed"]
 
 
+@pytest.mark.parametrize("more", [Returned("r"), Rejected("no")], ids=["returned", "contradicted"])
+async def test_an_end_keeps_its_time(shop: Shop, more: Verdict) -> None:
+    """When a payout was over does not change with what is heard later."""
+    opened = await under_way(shop)
+    message = shop.message(opened, Settled("p"))
+    await shop.hear(message)
+    await shop.hear(replace(shop.message(opened, more), at=message.at + timedelta(days=3)))
+    now = await shop.read(opened.payout)
+    assert now.finished_at == message.at and now.updated_at == message.at + timedelta(days=3)
+
+
 async def test_doubt_keeps_its_time(shop: Shop) -> None:
     """The books' doubt has a beginning; hearing of the attempt ends it, and nothing said in between moves it."""
     opened = await under_way(shop)
