@@ -228,7 +228,9 @@ async def test_what_waits_for_its_commit_can_be_asked(database: Database, world:
     await asyncio.sleep(0)
     assert queue.is_waiting("a") and queue.is_waiting("b") and not queue.is_waiting("c")
     gate.open.set()
-    await asyncio.gather(first, second, third)
+    await first
+    assert queue.is_waiting("a")  # the second has only begun
+    await asyncio.gather(second, third)
     assert not queue.is_waiting("a") and not queue.is_waiting("b")
 
 
