@@ -27,7 +27,7 @@ from disburse.workers.sender import LEASE_S
 from disburse.workers.watch import Watch
 from disburse.world import RealClock
 from tests.clock import FakeClock, turn
-from tests.operations.wire import BEFORE, WHOLE, Wire, wire_to
+from tests.operations.wire import AFTER, BEFORE, WHOLE, Wire, wire_to
 from tests.workers.provider import (
     BREAK,
     CARD,
@@ -305,6 +305,21 @@ class Counting(Desk):
 async def unheard(desk: Desk, count: int) -> bool:
     assert isinstance(desk, Counting)
     return desk.unheard >= count
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_commits_lost_either_way(town: Town, bank: Provider, wired: tuple[Wire, Database], seed: int) -> None:
+    """A third of a worker's COMMITs lost, done or not: each intent is sent once, each answer counts once, the books agree."""
+    wire, database = wired
+    chance = random.Random(seed)
+    await town.pay(*FATES * 4)
+    wire.plan = iter(lambda: chance.choice([WHOLE, WHOLE, WHOLE, WHOLE, BEFORE, AFTER]), None)
+    process = Process(town, "w", database=database, window=7, batch=3).start()
+    await town.until(town.all_final)
+    wire.plan = repeat(WHOLE)
+    await process.stop()
+    assert min(wire.seen[BEFORE], wire.seen[AFTER]) >= 3 and len(bank.calls) == len(set(bank.calls))
+    await town.agrees()
 
 
 async def test_a_connector_that_raises_is_no_answer(town: Town, bank: Provider) -> None:
