@@ -319,7 +319,7 @@ async def test_sessions_ended_behind_our_back(database: Database, dsn: str) -> N
     async with connected(dsn) as admin:
         for _ in range(10):
             await asyncio.gather(*[ask(database, "SELECT 1") for _ in range(10)])
-            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'disburse'")
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'disburse'")
             assert await asyncio.gather(*[ask(database, "SELECT 1") for _ in range(10)]) == [1] * 10
 
 
@@ -328,7 +328,7 @@ async def test_accounts_a_failover_forgot_are_made_again(shop: Shop, dsn: str) -
     await shop.merchant(1, money=5000)
     async with connected(dsn) as admin:  # another server, whose last commits were lost
         await admin.execute("DELETE FROM disburse.balances; DELETE FROM disburse.postings; UPDATE disburse.merchants SET postings = 0")
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'disburse'")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'disburse'")
 
     async def work(tx: Transaction) -> None:
         unit = await Unit.lock(tx, 0, [1])
@@ -438,6 +438,6 @@ async def test_a_hint_is_heard_by_whoever_listens(database: Database, dsn: str, 
             while not heard.is_set():
                 await database.notify("disburse_due")
         async with connected(dsn) as admin:
-            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'")
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%'")
         async with asyncio.timeout(PATIENCE_S):
             await listening
