@@ -6,7 +6,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -397,13 +397,17 @@ async def test_housekeeping(town: Town) -> None:
     await town.clock.advance(3 * 24 * 3600)
     await town.until(lambda: stands(town, {"expired": 3, "queued": 3}), step_s=2)
     await town.until(lambda: no_tokens(town), step_s=60)
-    assert (await town.rows("SELECT seen_at FROM workers"))[0][0] > first[0][0] + timedelta(days=3)
+    await town.until(lambda: seen_since(town, first[0][0] + timedelta(days=3)), step_s=2)
     assert await town.rows("SELECT 1 FROM expiries") == [] and not keeper.done()
     keeper.cancel()
 
 
 async def seen(town: Town, count: int) -> bool:
     return len(await town.rows("SELECT 1 FROM workers")) == count
+
+
+async def seen_since(town: Town, moment: datetime) -> bool:
+    return (await town.rows("SELECT max(seen_at) FROM workers"))[0][0] > moment
 
 
 async def no_tokens(town: Town) -> bool:
