@@ -76,7 +76,7 @@ def test_nothing_of_a_registry() -> None:
         (OF_A_MACHINE, "cd /ho" + "me/me", True),
         (OF_A_MACHINE, "../sha" + "red/design.md", True),
         (OF_A_MACHINE, "https://example.com/wo" + "rk/it", False),
-        (OF_A_MACHINE, "api/home/ and src/work/x", False),
+        (OF_A_MACHINE, "api/home/ and src/opt/x", False),
         (OF_A_REGISTRY, "https://pypi.o" + "rg/simple", True),
         (OF_A_REGISTRY, "pip install --index-u" + "rl x", True),
         (OF_A_REGISTRY, "the registry of payouts", False),
