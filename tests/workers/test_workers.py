@@ -407,7 +407,7 @@ async def seen(town: Town, count: int) -> bool:
 
 
 async def seen_since(town: Town, moment: datetime) -> bool:
-    return (await town.rows("SELECT max(seen_at) FROM workers"))[0][0] > moment
+    return bool((await town.rows("SELECT max(seen_at) > $1 FROM workers", moment))[0][0])
 
 
 async def no_tokens(town: Town) -> bool:
