@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -139,6 +140,8 @@ async def serve_front(
 
     for loop in loops:
         loop.add_done_callback(ended)
+    gc.collect()
+    gc.freeze()  # what is there now stays: later collections need not walk it while merchants wait
     if sockets is None:
         ready()
         await _until_told(stop)
