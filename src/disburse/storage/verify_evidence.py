@@ -11,6 +11,7 @@ from disburse.storage.verify_check import Check
 # State of an attempt, what the provider must have said, what that changed: the proof without which no attempt is there.
 _PROOFS = """VALUES
     ('accepted', 'Accepted', 'in_flight'), ('unknown', 'Unknown', 'in_doubt'), ('unknown', 'NotFound', 'in_doubt'),
+    ('unknown', 'NotExecuted', 'in_doubt'),
     ('settled', 'Settled', 'paid'), ('settled', 'Returned', 'returned'),
     ('rejected', 'Rejected', 'failed'), ('rejected', 'Rejected', 'queued'),
     ('not_sent', 'NotSent', 'queued'), ('not_sent', 'Absent', 'queued')"""
