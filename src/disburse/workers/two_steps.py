@@ -6,11 +6,9 @@ pays nobody twice, is decided there and in the domain.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from disburse.connectors.contract import Connector, Question
 from disburse.connectors.two_steps import TwoStep
-from disburse.domain.outcomes import Outcome, Unknown
+from disburse.domain.outcomes import NotSent, Outcome, Unknown
 from disburse.domain.ports import World
 from disburse.operations.attempts import Opened, ToAsk
 from disburse.operations.desk import Desk, StoreUnavailable
@@ -21,21 +19,40 @@ FRESH_S = 10.0
 """An allowance is used at once or not at all: a process that was frozen in between may wake up in another world."""
 
 
-def rememberer(desk: Desk, world: World, opened: Opened, worker: str) -> Callable[[str], Awaitable[bool]]:
-    """What an order is given as `remember`: True once the reference is stored with the attempt and the attempt still ours."""
-    payout = opened.payout
+class Memory:
+    """Where one order's `remember` leads: the row of its attempt."""
 
-    async def remember(provider_reference: str) -> bool:
+    def __init__(self, desk: Desk, world: World, opened: Opened, worker: str) -> None:
+        self._desk = desk
+        self._world = world
+        self._opened = opened
+        self._worker = worker
+        self._called = False
+
+    async def remember(self, provider_reference: str) -> bool:
+        """True once the reference is stored with the attempt and the attempt still ours to execute."""
+        self._called = True
+        opened, payout = self._opened, self._opened.payout
         command = Remember(
-            payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, worker,
-            opened.epoch, provider_reference, world.clock.now(), f"worker:{worker}",
+            payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, self._worker,
+            opened.epoch, provider_reference, self._world.clock.now(), f"worker:{self._worker}",
         )  # fmt: skip
         try:
-            return await desk.remember(payout.shard, command)
+            return await self._desk.remember(payout.shard, command)
         except (StoreUnavailable, Withdrawn):
             return False  # not known to be stored: it may be, and then it is asked about
 
-    return remember
+    def believed(self, outcome: Outcome) -> Outcome:
+        """The outcome as it may be recorded: once an operation may be stored, nobody can prove that nothing was sent for it.
+
+        Whoever finds it stored may execute it again, also while its first owner still sleeps before its own call.
+        """
+        return never_not_sent(outcome) if self._called else outcome
+
+
+def never_not_sent(outcome: Outcome) -> Outcome:
+    """NotSent speaks of one request; of an operation that others may execute, or have, it proves nothing."""
+    return Unknown(outcome.why) if isinstance(outcome, NotSent) else outcome
 
 
 async def execute_again(
@@ -53,6 +70,6 @@ async def execute_again(
     if not await desk.execute_again(payout.shard, command) or world.clock.monotonic() - began > FRESH_S:
         return None
     try:
-        return await connector.execute_again(asked)
+        return never_not_sent(await connector.execute_again(asked))
     except Exception as fault:  # a connector's mistake is no answer of the provider's
         return Unknown(f"connector fault: {type(fault).__name__}")
