@@ -55,8 +55,8 @@ class IntellectMoneySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=
     eshop_id: int | None = None
     carrier: Literal["form", "json"] | None = None
     qivi_spelling: bool = False
-    rails: list[str] | None = None
-    currencies: list[str] = ["RUB"]
+    rails: tuple[str, ...] | None = None
+    currencies: tuple[str, ...] = ("RUB",)
     token_s: float = TOKEN_LIFE_S
     execute_again_after_s: float | None = 60.0
     decisions: str | None = None
@@ -120,7 +120,7 @@ def _of_reach(settings: IntellectMoneySettings) -> list[str]:
     able = sorted(str(rail) for rail in RAILS[settings.family])
     faults = [
         f"rail {rail} is none of the {settings.generation} generation ({', '.join(able)})"
-        for rail in settings.rails or []
+        for rail in settings.rails or ()
         if rail not in able
     ]
     faults += [f"currency {one} is not known" for one in settings.currencies if one not in DIGITS]

@@ -18,7 +18,8 @@ from datetime import datetime
 from uuid import UUID
 
 from disburse.domain import two_steps
-from disburse.domain.attempt import Attempt
+from disburse.domain.attempt import Attempt, AttemptState
+from disburse.domain.payout import Payout
 from disburse.operations.attempts import NOBODY
 from disburse.operations.evidence import fit_to_keep
 from disburse.operations.payouts import move_row
@@ -74,14 +75,21 @@ async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) ->
         tx, shard, [(one.payout_id, one.number, one.owner, one.epoch, one.reference) for one in fit]
     )
     news = {one.attempt: one for one in fit if kept.get(one.attempt) == one.reference}
-    before = await stored.references_kept(tx, shard, [one.attempt for one in fit if one.attempt not in news])
+    others = [one.attempt for one in fit if kept.get(one.attempt) != one.reference]
+    before = await payouts.with_attempts(tx, shard, others) if others else {}
     for one in news.values():
         unit.add("evidence", one.evidence)
     await unit.write()
     return [
-        kept.get(one.attempt) == one.reference or before.get(one.attempt) == (one.owner, one.epoch, one.reference)
+        kept.get(one.attempt) == one.reference or (one.attempt in before and _has(*before[one.attempt], one))
         for one in commands
     ]
+
+
+def _has(payout: Payout, attempt: Attempt, one: Remember) -> bool:
+    """Whether this was remembered before and still may be executed: the same command again, or a commit nobody heard of."""
+    fence = (attempt.state, attempt.owner, attempt.epoch, attempt.provider_reference)
+    return payout.frozen is None and fence == (AttemptState.OPEN, one.owner, one.epoch, one.reference)
 
 
 def can_be_kept(reference: str) -> bool:

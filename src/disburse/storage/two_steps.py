@@ -39,21 +39,6 @@ async def keep_references(
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def references_kept(tx: Transaction, shard: int, which: Sequence[Key]) -> dict[Key, tuple[str, int, str]]:
-    """Owner, epoch and reference of those of these attempts that are open and have one."""
-    rows = await tx.fetch(
-        """SELECT a.payout_id, a.number, a.owner, a.epoch, a.provider_reference
-           FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number)
-           JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number
-           WHERE a.state = $4 AND a.provider_reference IS NOT NULL""",
-        shard,
-        [payout for payout, _ in which],
-        [number for _, number in which],
-        AttemptState.OPEN,
-    )
-    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
-
-
 async def said_of(tx: Transaction, shard: int, ids: Sequence[str]) -> dict[str, list[Said]]:
     """What was said of these end-to-end ids, and when."""
     rows = await tx.fetch(
