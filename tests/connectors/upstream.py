@@ -124,7 +124,7 @@ PLAIN = {
 
 
 @asynccontextmanager
-async def upstream(clock: Clock | None = None, **says: bytes | list[bytes]) -> AsyncIterator[Upstream]:
+async def upstream(clock: Clock | None = None, /, **says: bytes | list[bytes]) -> AsyncIterator[Upstream]:
     """A provider that answers as PLAIN does but for what a test says."""
     clock = clock or RealClock()
     lines = {method: list(answers) for method, answers in PLAIN.items()}
