@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
+from collections.abc import AsyncIterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from disburse.domain.ports import World
-from disburse.storage.database import Database
+from disburse.operations.desk import Desk
+from disburse.operations.evidence import Applied, Heard
+from disburse.operations.explain import explain, read_story
+from disburse.storage.database import Database, open_database
+from disburse.world import RealClock
+from tests.operations.wire import AFTER, BEFORE, WHOLE, Wire, wire_to
 from tests.workers.machine import (
     CLOSED,
     CLOSED_LATER,
@@ -26,6 +34,13 @@ from tests.workers.machine import (
     Machine,
 )
 from tests.workers.provider import Process, Town
+
+
+class Hasty(RealClock):
+    """The real clock, but pauses between tries are short."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.001))
 
 
 @pytest.fixture
@@ -162,6 +177,76 @@ async def test_a_pause_before_it_is_executed_again(database: Database, world: Wo
     assert len(events) == 1
     await process.stop()
     await town.agrees()
+
+
+class Meeting(Desk):
+    """A desk on which a sleeper remembers its operation after the question was taken and before its lapsed lease is recorded."""
+
+    machine: Machine
+
+    async def hear(self, message: Heard) -> Applied:
+        if message.kind == "lease":
+            sleeper, self.machine.go, self.machine.stop_at = self.machine.go, asyncio.Event(), "executed"
+            sleeper.set()
+            while not self.machine.stopped["executed"]:
+                await asyncio.sleep(0)
+            self.machine.stop_at = None
+        return await super().hear(message)
+
+
+async def test_an_owner_that_remembers_at_the_last_moment(town: Town, machine: Machine) -> None:
+    """What an owner remembers and executes while its lapse is being recorded is seen: it is not taken for never executed."""
+    sleeper = await stop_all_at(town, machine, "made", count=1)
+    await town.lapse()
+    desk = town.desk(kind=Meeting)
+    desk.machine = machine  # type: ignore[attr-defined]
+    other = Process(town, "b", desk=desk).start()
+    await town.until(town.all_final)
+    await other.stop()
+    await sleeper.crash()
+    assert len(machine.paid) == 1 and await town.states() == {"paid": 1}
+    await town.agrees()
+
+
+@pytest.fixture
+async def wired(dsn: str, world: World) -> AsyncIterator[tuple[Wire, Database]]:
+    """The test's database over a wire that a test may break."""
+    with tempfile.TemporaryDirectory() as place:
+        async with wire_to(dsn, Path(place)) as (wire, url):
+            database = await open_database(url, World(Hasty(), world.random), unsafe=True)
+            yield wire, database
+            await database.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_commits_lost_either_way(
+    town: Town, machine: Machine, wired: tuple[Wire, Database], seed: int
+) -> None:
+    """A third of a worker's COMMITs lost, done or not: what is executed was remembered, and the books agree."""
+    wire, database = wired
+    chance = random.Random(seed)
+    await town.pay(*FATES * 3)
+    wire.plan = iter(lambda: chance.choice([WHOLE, WHOLE, WHOLE, WHOLE, BEFORE, AFTER]), None)
+    process = Process(town, "w", database=database, window=7, batch=3).start()
+    await town.until(town.all_final)
+    wire.plan = repeat(WHOLE)
+    await process.stop()
+    assert min(wire.seen[BEFORE], wire.seen[AFTER]) >= 3
+    await town.agrees()
+
+
+async def test_it_is_explained(town: Town, machine: Machine) -> None:
+    """The story of a payout tells which operation was made, that it was found not executed, and that it was executed again."""
+    [payout] = await town.pay(LOSE_EXECUTE)
+    process = Process(town, "w").start()
+    await town.until(town.all_final)
+    await process.stop()
+    told = explain(await read_story(town.desk(), payout), town.clock.now())
+    text = "\n".join(line.text for line in told.lines)
+    [reference] = machine.operations
+    for part in (f"an operation is made, which moves nothing, {reference}", "the operation is made and not executed",
+                 f"the same operation is executed again [attempt 1] ({reference})", "machine answered: paid"):  # fmt: skip
+        assert part in text, text
 
 
 @pytest.mark.parametrize("seed", range(6))
