@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from disburse.connectors.contract import Question
-from disburse.connectors.intellectmoney import IntellectMoneyConnector
+from disburse.connectors.intellectmoney import ALERT_EVERY_S, IntellectMoneyConnector
 from disburse.connectors.intellectmoney_table import BadDecisions, load_decisions
 from disburse.connectors.intellectmoney_tokens import REST_S, YOUNG_S
 from disburse.domain.destinations import Destination, Rail
@@ -193,6 +193,19 @@ async def test_what_is_not_listed_is_doubt_and_an_alert(answer: bytes, why: str,
         assert isinstance(await connector.submit(provider.order()), Unknown)
         assert not isinstance(await connector.inquire(QUESTION), Accepted | Settled | Rejected)
     assert alerts(log) == [("execute", why), ("ask", why)]
+
+
+async def test_an_alert_is_told_once_a_minute(log: io.StringIO) -> None:
+    """However many payouts a provider is wrong about, a person reads it once a minute, each thing by itself."""
+    clock = FakeClock()
+    async with upstream(clock, getoperationstate=[*[state("Paid")] * 30, state("Gone"), state("Paid")]) as provider:
+        connector = provider.connector()
+        for _ in range(31):
+            await connector.inquire(QUESTION)
+        assert [why for _, why in alerts(log)] == ["unlisted state Paid", "unlisted state Gone"]
+        await clock.advance(ALERT_EVERY_S)
+        await connector.inquire(QUESTION)
+        assert len(alerts(log)) == 3
 
 
 async def test_an_operation_that_is_more_than_made(log: io.StringIO) -> None:

@@ -41,6 +41,10 @@ from disburse.protocols.wire import Malformed, WireAnswer
 _log = structlog.get_logger("disburse.connectors.intellectmoney")
 
 TOKEN_WITHIN_S: Final = 5.0
+ALERT_EVERY_S: Final = 60.0
+"""The same alert is told so often at most: a provider that is wrong is wrong about many payouts at once."""
+
+_ALERTS_KEPT: Final = 200
 _CARRIERS: Final = {"form": Carrier.FORM, "json": Carrier.JSON, None: None}
 
 
@@ -79,6 +83,7 @@ class IntellectMoneyConnector:
         self._clock = clock
         self._table = load_decisions(Path(settings.decisions) if settings.decisions is not None else None)
         self._tokens = Tokens(self._fetch_token, clock, settings.token_s)
+        self._alerted: dict[tuple[str, str], float] = {}
         self._access = Access(settings.bearer or "", settings.sign_secret_key or "") if settings.bearer else None
         self._capabilities = Capabilities(
             rails=settings.able_rails(),
@@ -237,7 +242,13 @@ class IntellectMoneyConnector:
         return NoToken("no token, our login is refused" if refused else "no token in the answer", refused=refused)
 
     def _alert(self, call: str, why: str) -> None:
-        """A person should know: nothing of the answer is told but the table's words."""
+        """A person should know: nothing of the answer is told but the table's words, and a state's if it is plainly a word."""
+        now, key = self._clock.monotonic(), (str(call), why)
+        if now - self._alerted.get(key, float("-inf")) < ALERT_EVERY_S:
+            return
+        if len(self._alerted) >= _ALERTS_KEPT:
+            self._alerted.clear()
+        self._alerted[key] = now
         _log.error("alert_provider_answer", connector=self._name, operation=str(call), why=why, version=self._table.version)
 
 

@@ -49,6 +49,14 @@ EVIDENCE = (
                       ELSE a.end_to_end_id = e.end_to_end_id AND a.connector = e.connector END IS NOT TRUE""",
     ),
     Check(
+        "E2 an operation is remembered",
+        "What a two-step provider made and was stored is what its attempt is asked by: nothing else of it may have been executed.",
+        """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.attempt, e.detail AS made, a.provider_reference AS asked_by
+           FROM evidence e
+           LEFT JOIN attempts a ON a.shard = e.shard AND a.payout_id = e.payout_id AND a.number = e.attempt
+           WHERE e.verdict = 'Made' AND a.provider_reference IS DISTINCT FROM e.detail""",
+    ),
+    Check(
         "E11 a contradiction freezes",
         "A payout is frozen by a message that contradicts what was proven, that message and its event are kept, and it stays frozen.",
         """WITH said AS (SELECT shard, payout_id, count(*) AS times, min(substr(effect, 8)) AS why FROM evidence
