@@ -93,6 +93,28 @@ async def test_the_steps(generation: str, destination: Destination, methods: lis
         assert provider.methods == methods and seen == [methods[:2]]
 
 
+@pytest.mark.parametrize("generation, carrier, kind", [
+    ("new", None, "application/json"), ("new", "form", "application/x-www-form-urlencoded"),
+    ("old", None, "application/x-www-form-urlencoded"), ("old", "json", "application/json"),
+])  # fmt: skip
+async def test_carriers(generation: str, carrier: str | None, kind: str) -> None:
+    """Parameters travel as the generation's pages say, or as the settings do; a token is asked for by a form, answers in JSON."""
+    async with upstream() as provider:
+        connector = provider.connector(generation, carrier=carrier)
+        assert await connector.submit(provider.order()) == Accepted(GUID)
+        assert await connector.inquire(QUESTION) == Settled(GUID)
+        assert [one.headers["content-type"] for one in provider.sent] == ["application/x-www-form-urlencoded", kind, kind, kind]
+        assert {one.headers["accept"] for one in provider.sent} == {"application/json"}
+
+
+@pytest.mark.parametrize("keys, signed", [({}, True), ({"bearer": None, "sign_secret_key": None}, False)])
+async def test_the_old_generation_with_and_without_proofs(keys: dict[str, Any], signed: bool) -> None:
+    """On old paths Bearer and Sign are sent where the account has them, and not otherwise."""
+    async with upstream() as provider:
+        assert await provider.connector("old", **keys).submit(provider.order()) == Accepted(GUID)
+        assert all(("sign" in one.headers, "authorization" in one.headers) == (signed, signed) for one in provider.sent)
+
+
 async def test_a_capital_id_is_one_id() -> None:
     """An id in capitals and braces is remembered, and asked by, in lower case with hyphens."""
     capitals = "{" + GUID.upper() + "}"
@@ -429,3 +451,20 @@ async def test_wrong_settings_make_no_connector() -> None:
     async with upstream() as provider:
         with pytest.raises(Exception, match="bearer is missing"):
             IntellectMoneyConnector(provider.settings(bearer=None), provider.transport, provider.clock)
+
+
+async def test_what_the_api_does_not_have() -> None:
+    """It has no balance, no banks and no callbacks, says so in its capabilities, and asks nobody."""
+    told: list[tuple[str, ...]] = []
+    async with upstream() as provider:
+        connector = IntellectMoneyConnector(
+            provider.settings(), provider.transport, provider.clock, tell=lambda *alert: told.append(alert)
+        )
+        assert isinstance(await connector.balance(1.0), Unknown) and isinstance(await connector.banks(1.0), Unknown)
+        able = connector.capabilities
+        assert (able.callbacks, able.status_by_our_id, able.deduplicates_for_s, able.not_found_final_after_s) == (False, False, 0, None)
+        assert able.two_step and able.execute_again_after_s == 60.0
+        assert provider.methods == [] and told == []
+        provider.says["getoperationstate"] = [state("Paid")]
+        await connector.inquire(QUESTION)
+        assert told == [("intellectmoney", "ask", "unlisted state Paid", load_decisions().version)]

@@ -36,7 +36,7 @@ from disburse.domain.ports import Clock
 from disburse.protocols.intellectmoney_answers import NOT_HANDLED, Answer, Unreadable, decode_answer
 from disburse.protocols.intellectmoney_client import Access, Carrier, encode_call
 from disburse.protocols.intellectmoney_messages import Execute, GetState, GetUserToken, Message, read_guid
-from disburse.protocols.wire import Malformed, WireAnswer
+from disburse.protocols.wire import Malformed, WireAnswer, WireRequest
 
 _log = structlog.get_logger("disburse.connectors.intellectmoney")
 
@@ -46,6 +46,15 @@ ALERT_EVERY_S: Final = 60.0
 
 _ALERTS_KEPT: Final = 200
 _CARRIERS: Final = {"form": Carrier.FORM, "json": Carrier.JSON, None: None}
+
+
+Tell = Callable[[str, str, str, str], None]
+"""Where alerts go: the connector's name, the call (token, create, execute, ask), why, and the decision table's version."""
+
+
+def tell_the_log(connector: str, operation: str, why: str, version: str) -> None:
+    """A log line at level error."""
+    _log.error("alert_provider_answer", connector=connector, operation=operation, why=why, version=version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,13 @@ class IntellectMoneyConnector:
     """One account at IntellectMoney. The transport is closed by whoever made it."""
 
     def __init__(
-        self, settings: IntellectMoneySettings, transport: HttpTransport, clock: Clock, *, name: str = "intellectmoney"
+        self,
+        settings: IntellectMoneySettings,
+        transport: HttpTransport,
+        clock: Clock,
+        *,
+        name: str = "intellectmoney",
+        tell: Tell = tell_the_log,
     ) -> None:
         """Raises BadIntellectMoneySettings, BadDecisions, and OSError when the operator's table cannot be read."""
         check(settings)
@@ -81,6 +96,7 @@ class IntellectMoneyConnector:
         self._base = settings.base_url.rstrip("/")
         self._transport = transport
         self._clock = clock
+        self._tell = tell
         self._table = load_decisions(Path(settings.decisions) if settings.decisions is not None else None)
         self._tokens = Tokens(self._fetch_token, clock, settings.token_s)
         self._alerted: dict[tuple[str, str], float] = {}
@@ -108,6 +124,17 @@ class IntellectMoneyConnector:
     async def stop(self) -> None:
         """Nobody waits for a token any more."""
         await self._tokens.stop()
+
+    async def read_callback(self, request: WireRequest, deadline_s: float) -> None:
+        """Nothing: whoever calls back here is not this provider (section 11)."""
+
+    async def balance(self, deadline_s: float) -> Unknown:
+        """The payout API has no method for it (section 11)."""
+        return Unknown("this provider does not tell its balance")
+
+    async def banks(self, deadline_s: float) -> Unknown:
+        """The payout API lists no banks (section 11)."""
+        return Unknown("this provider does not list its banks")
 
     # --- the three calls ---
 
@@ -249,7 +276,7 @@ class IntellectMoneyConnector:
         if len(self._alerted) >= _ALERTS_KEPT:
             self._alerted.clear()
         self._alerted[key] = now
-        _log.error("alert_provider_answer", connector=self._name, operation=str(call), why=why, version=self._table.version)
+        self._tell(self._name, str(call), why, self._table.version)
 
 
 def _of_create(decision: Decision) -> Outcome:

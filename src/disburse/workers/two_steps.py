@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from disburse.connectors.contract import Connector, Question
 from disburse.connectors.two_steps import TwoStep
-from disburse.domain.outcomes import NotSent, Outcome, Unknown
+from disburse.domain.outcomes import Absent, NotSent, Outcome, Unknown
 from disburse.domain.ports import World
 from disburse.operations.attempts import Opened, ToAsk
 from disburse.operations.desk import Desk, StoreUnavailable
@@ -51,8 +51,8 @@ class Memory:
 
 
 def never_not_sent(outcome: Outcome) -> Outcome:
-    """NotSent speaks of one request; of an operation that others may execute, or have, it proves nothing."""
-    return Unknown(outcome.why) if isinstance(outcome, NotSent) else outcome
+    """What speaks of one request alone is no proof about an operation that others may execute, or have."""
+    return Unknown(outcome.why) if isinstance(outcome, NotSent | Absent) else outcome
 
 
 async def execute_again(
