@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 
 from disburse import __version__
 from disburse.cli.main import make_app
+from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
 from disburse.connectors.sandbox_rules import RULES
 from disburse.protocols.intellectmoney_answers import IN_PROGRESS, STATE_WORDS
 from disburse.protocols.intellectmoney_sign import sign
@@ -24,9 +25,9 @@ from disburse.settings import Settings
 from tests.house.sources import ROOT
 from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
-HOW_TOS = ("unitpay", "intellectmoney", "operate", "sandbox")
+HOW_TOS = ("unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox")
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
-LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md")
+LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
@@ -213,6 +214,14 @@ def test_intellectmoney_states_are_all_there() -> None:
     """The table of state words lists each word that can go out."""
     listed = " ".join(table("docs/how-to/intellectmoney.md", "state"))
     assert set(_SPAN.findall(listed)) == {*STATE_WORDS.values(), IN_PROGRESS}
+
+
+def test_intellectmoney_upstream_keys_are_all_there() -> None:
+    """The page on paying through IntellectMoney lists the keys of its connector, and what each state comes to."""
+    page = "docs/how-to/intellectmoney-upstream.md"
+    assert [cell.strip("`") for cell in table(page, "key")] == list(IntellectMoneySettings.__struct_fields__)
+    listed = " ".join(table(page, "the provider says"))
+    assert {*STATE_WORDS.values(), IN_PROGRESS} <= set(_SPAN.findall(listed))
 
 
 def test_the_signed_example_is_right() -> None:

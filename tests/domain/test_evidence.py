@@ -16,6 +16,7 @@ from disburse.domain.ledger import Account, Books
 from disburse.domain.outcomes import (
     Absent,
     Accepted,
+    NotExecuted,
     NotFound,
     NotSent,
     Rejected,
@@ -55,6 +56,7 @@ not sent          | -                        | next                     | !absen
 absent            | -                        | next                     | !absent_after_accepted   | next                     | !absent_after_paid       | -                        | -
 unknown           | -                        | lost                     | -                        | -                        | -                        | -                        | -
 not found         | -                        | lost                     | -                        | -                        | -                        | -                        | -
+not executed      | -                        | lost                     | -                        | -                        | -                        | -                        | -
 """
 
 HEARD: dict[str, Verdict] = {
@@ -76,6 +78,7 @@ HEARD: dict[str, Verdict] = {
     "absent": Absent("why"),
     "unknown": Unknown("why"),
     "not found": NotFound("why"),
+    "not executed": NotExecuted("why"),
 }
 
 STANDS = {  # how the payout stands while its attempt stands so

@@ -305,6 +305,11 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
         "UPDATE evidence SET end_to_end_id = 'x' || end_to_end_id WHERE payout_id = {paid}",
         "E7 evidence speaks of its attempt", 0,
     ),
+    "an operation that its attempt does not know": (
+        """INSERT INTO evidence SELECT shard, end_to_end_id, '\\x00', merchant_id, payout_id, attempt, connector, 'answer', 'Made',
+               'operation-1', 'nothing', heard_at, actor FROM evidence WHERE payout_id = {paid} LIMIT 1""",
+        "E2 an operation is remembered", 0,
+    ),
     "a frozen payout thawed by hand": (
         "UPDATE payouts SET frozen = NULL WHERE payout_id = {frozen failed}", "E11 a contradiction freezes", 0,
     ),

@@ -22,7 +22,17 @@ from disburse.domain.destinations import read_card
 from disburse.domain.identifiers import base_of
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
-from disburse.domain.outcomes import Absent, Accepted, NotSent, Rejected, Returned, Settled, Unknown, Verdict
+from disburse.domain.outcomes import (
+    Absent,
+    Accepted,
+    NotExecuted,
+    NotSent,
+    Rejected,
+    Returned,
+    Settled,
+    Unknown,
+    Verdict,
+)
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
@@ -30,6 +40,7 @@ from disburse.operations.attempts import Ask, Claim, Opened
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.merchants import add_merchant, draw_top_up, set_merchant
 from disburse.operations.payouts import Found, InsufficientFunds
+from disburse.operations.two_steps import ExecuteAgain, Remember
 from disburse.storage.database import Database, open_database
 from disburse.storage.migrate import migrate
 from tests.api.house import SANDBOX, House, build_house
@@ -192,6 +203,7 @@ class Life:
         assert (await self.desk.hear(stray)).effect == "unmatched"
         await self.second_attempts()
         await self.questions()
+        await self.two_steps()
 
     async def second_attempts(self) -> None:
         first = await self.claimed(await self.made("elsewhere"))
@@ -212,6 +224,20 @@ class Life:
         (question,) = await self.desk.take_questions(self.shard, [Ask(*waiting[0], 1.0)])
         assert question is not None and not question.lapsed
         assert (await self.told(asked, Absent(), "inquiry")).effect == "queued"
+
+    async def two_steps(self) -> None:
+        """An operation is remembered, found not executed, and executed again."""
+        opened = await self.claimed(await self.made("two steps"))
+        payout, now = opened.payout, self.house.world.clock.now()
+        remembered = Remember(
+            payout.payout_id, 1, payout.merchant_id, opened.connector, opened.end_to_end_id, "w", opened.epoch, "op", now, "w"
+        )
+        assert await self.desk.remember(self.shard, remembered)
+        assert await self.desk.remember(self.shard, remembered)
+        await self.told(opened, NotExecuted(), "inquiry")
+        again = ExecuteAgain(payout.payout_id, 1, payout.merchant_id, "op", 0.0, now + timedelta(seconds=1), "w")
+        assert await self.desk.execute_again(self.shard, again)
+        assert (await self.told(opened, Settled("op"), "inquiry")).effect == "paid"
 
 
 @asynccontextmanager

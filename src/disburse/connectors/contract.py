@@ -8,7 +8,7 @@ than the provider's own contract does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from disburse.domain.destinations import Destination, Rail
@@ -21,7 +21,10 @@ class Capabilities:
     """What the provider's own contract promises.
 
     `deduplicates_for_s`: how long a repeat of our id is harmless (0: never, infinity: for ever).
-    `not_found_final_after_s`: two not-founds so far apart prove absence; None: they never do.
+    `not_found_final_after_s`: two not-founds so far apart prove absence; None: they never do. `two_step`: one call makes an
+    operation and moves nothing, another executes it; `execute_again_after_s`: an operation that is still not executed so long
+    after it was first seen so is executed again, by the same id, which the provider carries out at most once; None: never
+    (`two_steps.py`).
     """
 
     rails: frozenset[Rail]
@@ -29,19 +32,29 @@ class Capabilities:
     deduplicates_for_s: float = 0.0
     status_by_our_id: bool = True
     two_step: bool = False
+    execute_again_after_s: float | None = None
     not_found_final_after_s: float | None = None
     callbacks: bool = False
     sandbox: bool = False
 
 
+async def _nowhere(provider_reference: str) -> bool:
+    raise AssertionError("this order came without a place to remember the provider's reference")
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be paid, once. `destination` is opened; its repr is masked. `deadline_s`: the whole call may take so long."""
+    """What is to be paid, once. `destination` is opened; its repr is masked. `deadline_s`: the whole call may take so long.
+
+    `remember` is the engine's, for two-step providers: it stores the provider's id of this order, committed before it returns
+    True. False: the attempt is no longer ours, or it is not known to be stored; stop before any call that could move money.
+    """
 
     end_to_end_id: str
     amount: Money
     destination: Destination
     deadline_s: float
+    remember: Callable[[str], Awaitable[bool]] = field(default=_nowhere, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

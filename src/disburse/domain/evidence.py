@@ -16,7 +16,18 @@ from disburse.domain import ledger
 from disburse.domain.attempt import ASKABLE, MOVED_NOTHING, AttemptState
 from disburse.domain.ledger import Account, Books, Posting
 from disburse.domain.money import Money
-from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
+from disburse.domain.outcomes import (
+    Absent,
+    Accepted,
+    NotExecuted,
+    NotFound,
+    NotSent,
+    Rejected,
+    Returned,
+    Settled,
+    Unknown,
+    Verdict,
+)
 from disburse.domain.payout import PayoutState, Step, advance
 
 A = AttemptState
@@ -67,7 +78,7 @@ def rule(case: Case, heard: Verdict) -> Ruling:
             return _rejected(case, heard)
         case NotSent(why=why) | Absent(why=why):
             return _moved_nothing(case, why)
-        case Unknown() | NotFound():
+        case Unknown() | NotFound() | NotExecuted():
             return _lost_sight(case)
         case _:
             assert_never(heard)

@@ -1,8 +1,9 @@
 """What a call to a provider established. Lives here: the outcomes and findings; the rule that applies them is in `domain/evidence.py`.
 
 A *call* (submit) ends in one of five outcomes. A *finding* (the answer to an inquiry, or a callback) may be one of the first
-three as well, or say that the provider does not know the id (`NotFound`, which proves nothing), that it never will
-(`Absent`, a proof), or that money came back (`Returned`). Anything a connector cannot classify is `Unknown`.
+three as well, or say that the provider does not know the id (`NotFound`, which proves nothing), that a two-step provider has
+the order made and not executed (`NotExecuted`, which proves nothing either), that it never will be carried out (`Absent`, a
+proof), or that money came back (`Returned`). Anything a connector cannot classify is `Unknown`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Proven: not one byte of the request was written."""
+    """Proven: not one byte of a request that could move money was written."""
 
     why: str
 
@@ -58,6 +59,13 @@ class NotFound:
 
 
 @dataclass(frozen=True, slots=True)
+class NotExecuted:
+    """A two-step provider has the order made and not executed. No proof: a request to execute it may still be under way."""
+
+    why: str = "not executed"
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """Proven: the provider never carried this id out and never will."""
 
@@ -73,5 +81,5 @@ class Returned:
 
 
 Outcome = Accepted | Settled | Rejected | NotSent | Unknown
-Finding = Accepted | Settled | Rejected | Unknown | NotFound | Absent | Returned
+Finding = Accepted | Settled | Rejected | Unknown | NotFound | NotExecuted | Absent | Returned
 Verdict = Outcome | Finding

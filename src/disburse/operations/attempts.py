@@ -47,12 +47,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A committed intent: what may now be sent, by its owner alone, once."""
+    """A committed intent: what may now be sent, by its owner alone, in this epoch, once."""
 
     payout: Payout
     attempt: int
     connector: str
     end_to_end_id: str
+    epoch: int
 
 
 def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
@@ -98,7 +99,7 @@ def _ours(attempt: Attempt, one: Claim) -> bool:
 def _opened(payout: Payout, attempt: Attempt) -> Opened:
     if attempt.connector is None or attempt.end_to_end_id is None:
         raise AssertionError("an open attempt without its intent")
-    return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id)
+    return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id, attempt.epoch)
 
 
 def _open(unit: Unit, one: Claim, it: Claimable, *, routes: Sequence[Route], tried: set[str]) -> Opened | None:
@@ -127,7 +128,7 @@ def _open(unit: Unit, one: Claim, it: Claimable, *, routes: Sequence[Route], tri
                         one.at))  # fmt: skip
     if sent_before:
         return None
-    return Opened(payout, one.number, connector, identifier)
+    return Opened(payout, one.number, connector, identifier, it.attempt.epoch + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,14 @@ from disburse.domain.payout import Payout
 from disburse.domain.ports import Clock, World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Route, choose
-from disburse.operations import attempts, evidence, merchants, payouts
+from disburse.operations import attempts, evidence, merchants, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.group_commit import LARGEST, GroupCommit, Operation, in_halves
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
+from disburse.operations.two_steps import ExecuteAgain, Remember
 from disburse.storage import payouts as stored
 from disburse.storage import workers
 from disburse.storage.database import Database, Hope, StoreUnavailable, Transaction
@@ -133,6 +134,7 @@ class Desk:
         record = partial(evidence.record, routes=routes)
         self._record: GroupCommit[Heard, Applied] = queue("record", record, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
+        self._remember: GroupCommit[Remember, bool] = queue("remember", two_steps.remember)
         self._claim_hope = Hope()
 
     def draft(
@@ -322,6 +324,14 @@ class Desk:
                 self.on_due()
         return applied
 
+    async def remember(self, shard: int, command: Remember) -> bool:
+        """Store a provider's reference with an open attempt before it is executed; False: do not execute. True is committed."""
+        return await self._remember.submit(shard, command)
+
+    async def execute_again(self, shard: int, command: ExecuteAgain) -> bool:
+        """Whether a remembered operation may be executed once more; True is committed."""
+        return (await self.database.run(lambda tx: two_steps.execute_again(tx, shard, [command])))[0]
+
     async def create_and_wait(
         self, merchant: Merchant, command: CreatePayout, *, deadline: float, wait_s: float, until: float
     ) -> Found | Refusal:
@@ -358,6 +368,7 @@ class Desk:
         """Wait until everything handed in was answered."""
         queues: list[Callable[[], Awaitable[None]]] = [
             self._create.drain, self._execute.drain, self._cancel.drain, self._record.drain, self._top_up.drain,
+            self._remember.drain,
         ]  # fmt: skip
         for drain in queues:
             await drain()

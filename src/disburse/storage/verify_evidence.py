@@ -11,6 +11,7 @@ from disburse.storage.verify_check import Check
 # State of an attempt, what the provider must have said, what that changed: the proof without which no attempt is there.
 _PROOFS = """VALUES
     ('accepted', 'Accepted', 'in_flight'), ('unknown', 'Unknown', 'in_doubt'), ('unknown', 'NotFound', 'in_doubt'),
+    ('unknown', 'NotExecuted', 'in_doubt'),
     ('settled', 'Settled', 'paid'), ('settled', 'Returned', 'returned'),
     ('rejected', 'Rejected', 'failed'), ('rejected', 'Rejected', 'queued'),
     ('not_sent', 'NotSent', 'queued'), ('not_sent', 'Absent', 'queued')"""
@@ -46,6 +47,14 @@ EVIDENCE = (
            LEFT JOIN attempts a ON a.shard = e.shard AND a.payout_id = e.payout_id AND a.number = e.attempt
            WHERE CASE WHEN e.effect = 'unmatched' THEN num_nonnulls(e.payout_id, e.attempt, e.merchant_id) = 0
                       ELSE a.end_to_end_id = e.end_to_end_id AND a.connector = e.connector END IS NOT TRUE""",
+    ),
+    Check(
+        "E2 an operation is remembered",
+        "What a two-step provider made and was stored is what its attempt is asked by: nothing else of it may have been executed.",
+        """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.attempt, e.detail AS made, a.provider_reference AS asked_by
+           FROM evidence e
+           LEFT JOIN attempts a ON a.shard = e.shard AND a.payout_id = e.payout_id AND a.number = e.attempt
+           WHERE e.verdict = 'Made' AND a.provider_reference IS DISTINCT FROM e.detail""",
     ),
     Check(
         "E11 a contradiction freezes",

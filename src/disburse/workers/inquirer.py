@@ -1,7 +1,8 @@
 """The inquirer: asks providers about attempts whose end nobody knows, without end, and records what they say.
 
 It also finds attempts whose owner fell silent (open, lease lapsed by the database's clock): those are in doubt from then on.
-It never sends anything: a new attempt starts only when stored evidence proves that the last one moved nothing.
+It never sends anything new: a new attempt starts only when stored evidence proves that the last one moved nothing. What it may do
+is execute a two-step provider's operation again, the same one (`workers/two_steps.py`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from disburse.connectors.contract import Connector, Question
-from disburse.domain.outcomes import Finding, Unknown
+from disburse.domain.outcomes import Absent, Finding, NotExecuted, Unknown, Verdict
 from disburse.domain.ports import World
 from disburse.operations.attempts import Ask, ToAsk
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.evidence import Heard
+from disburse.operations.two_steps import never_executed
 from disburse.workers.pace import Pace
+from disburse.workers.two_steps import execute_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,12 @@ class Inquirer:
         connector = self._connectors.get(question.connector)
         if connector is None:
             return  # its provider is no longer configured: the doubt stays, and stands in the books
+        if connector.capabilities.two_step:
+            if question.lapsed:
+                return  # its owner may have remembered an operation until a moment ago: the next question is asked by it
+            if never_executed(question.attempt):
+                await self._hear(question, "inquiry", Absent("no operation was remembered, so none was executed"))
+                return
         asked = Question(question.end_to_end_id, question.attempt.provider_reference, self._limits.call_s)
         try:
             finding = await connector.inquire(asked)
@@ -86,8 +95,12 @@ class Inquirer:
             finding = Unknown(f"connector fault: {type(fault).__name__}")
         self._asked(question.connector, finding)
         await self._hear(question, "inquiry", finding)
+        if isinstance(finding, NotExecuted):
+            again = await execute_again(self._desk, self._world, connector, question, asked, self._worker_id)
+            if again is not None:
+                await self._hear(question, "answer", again, content=self._world.clock.now().isoformat())
 
-    async def _hear(self, question: ToAsk, kind: str, finding: Finding) -> None:
+    async def _hear(self, question: ToAsk, kind: str, finding: Verdict, *, content: str = "") -> None:
         payout = question.payout
         await self._desk.hear(
             Heard(
@@ -97,6 +110,7 @@ class Inquirer:
                 verdict=finding,
                 at=self._world.clock.now(),
                 actor=f"worker:{self._worker_id}",
+                content=content,
                 payout=(payout.payout_id, question.attempt.number, payout.merchant_id),
             )
         )

@@ -18,6 +18,7 @@ from disburse.operations.attempts import Claim, Opened
 from disburse.operations.desk import Desk, SealBroken, StoreUnavailable
 from disburse.operations.evidence import Heard
 from disburse.workers.pace import Pace
+from disburse.workers.two_steps import Memory
 
 LEASE_S = 30.0
 """How long an owner may be about an attempt, by the database's clock."""
@@ -122,12 +123,13 @@ class Sender:
             destination = self._desk.open_destination(opened.payout)
         except SealBroken:
             return Rejected("details_unreadable")  # ours to say: nothing can ever be sent
-        order = Order(opened.end_to_end_id, opened.payout.amount, destination, self._limits.call_s)
+        memory = Memory(self._desk, self._world, opened, self._worker_id)
+        order = Order(opened.end_to_end_id, opened.payout.amount, destination, self._limits.call_s, memory.remember)
         # A process that was frozen may wake up after its lease: somebody else may be asking about this id by now.
         if self._world.clock.monotonic() - started > self._limits.lease_s - self._limits.call_s - 1:
             return NotSent("lease_ran_out")
         try:
-            return await connector.submit(order)
+            return memory.believed(await connector.submit(order))
         except Exception as fault:  # a connector's mistake is no answer of the provider's
             return Unknown(f"connector fault: {type(fault).__name__}")
 
