@@ -18,9 +18,10 @@ from uuid import UUID
 from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.identifiers import end_to_end_id
 from disburse.domain.payout import Payout, PayoutState, Step, advance
-from disburse.domain.routing import Route, choose
+from disburse.domain.routing import Decision, Route
 from disburse.domain.schedule import ask_in_s
 from disburse.operations.payouts import move_row
+from disburse.operations.routing import Router, keep_decision, stored_before
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
@@ -62,12 +63,15 @@ def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
 
 
 async def claim(
-    tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route]
+    tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route], router: Router | None = None
 ) -> list[Opened | None]:
     """Open each attempt that is still due; None for one that is not to be sent.
 
-    That is one that somebody else has, that no route can carry (it fails), or that a provider spoke of already (it is asked about).
+    That is one that somebody else has, that no route can carry (it fails), that waits for a provider (it stays due, later), or
+    that a provider spoke of already (it is asked about). `router` knows rules and facts; by default there are none.
     """
+    router = router if router is not None else Router(routes)
+    router.begin()
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
     found = await payouts.with_attempts(tx, shard, [(one.payout_id, one.number) for one in claims])
     again = [one.payout_id for one in claims if one.number > 1]
@@ -76,7 +80,7 @@ async def claim(
     spoken_of = await payouts.heard_from(tx, shard, fresh)
     clock = await tx.database_now()
     results: list[Opened | None] = []
-    frozen: list[tuple[UUID, int, datetime]] = []
+    later: list[tuple[UUID, int, datetime]] = []
     for one in claims:
         pair = found.get((one.payout_id, one.number))
         if pair is None:
@@ -86,13 +90,19 @@ async def claim(
         elif pair[1].state is AttemptState.DUE and pair[0].state is PayoutState.QUEUED and pair[0].frozen is None:
             sent_before = spoken_of.get(end_to_end_id(pair[0].base, one.number))
             tried = refused.get(one.payout_id, set())
-            results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock, sent_before=sent_before))
+            decision = stored_before(sent_before) if sent_before else router.route(pair[0], tried)
+            keep_decision(unit, pair[0], one.number, decision, one.at)
+            if decision.waits:
+                later.append((one.payout_id, one.number, router.look_again(decision, clock)))
+                results.append(None)
+            else:
+                results.append(_open(unit, one, pair[0], decision, clock=clock, sent_before=sent_before is not None))
         else:
             if pair[0].frozen is not None and pair[1].state is AttemptState.DUE:
-                frozen.append((one.payout_id, one.number, clock + FROZEN_REST))
+                later.append((one.payout_id, one.number, clock + FROZEN_REST))
             results.append(None)
     await unit.write()
-    await payouts.postpone(tx, shard, frozen)
+    await payouts.postpone(tx, shard, later)
     return results
 
 
@@ -103,13 +113,9 @@ def _opened(payout: Payout, attempt: Attempt) -> Opened:
 
 
 def _open(
-    unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime,
-    sent_before: str | None,
+    unit: Unit, one: Claim, payout: Payout, decision: Decision, *, clock: datetime, sent_before: bool
 ) -> Opened | None:
-    before, actor = payout.state, f"worker:{one.owner}"
-    connector = sent_before or choose(
-        routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried
-    )
+    before, actor, connector = payout.state, f"worker:{one.owner}", decision.chosen
     step = Step.CLAIM if connector is not None else Step.NO_ROUTE
     payout.state = advance(before, step)
     payout.updated_at = one.at

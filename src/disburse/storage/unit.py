@@ -95,6 +95,13 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         """INSERT INTO mismatches (shard, payout_id, fingerprint, at) SELECT $1, * FROM unnest({}) RETURNING 1""",
         ("uuid", "bytea", "timestamptz"),
     ),
+    "routings": (
+        """INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
+           SELECT $1, * FROM unnest({})
+           ON CONFLICT (shard, payout_id, number) DO UPDATE
+           SET decision = excluded.decision, at = excluded.at, looked = routings.looked + 1 RETURNING 1""",
+        ("uuid", "int4", "int4", "text", "timestamptz", "timestamptz"),
+    ),
     "counters": (
         """UPDATE merchants m SET payouts = d.payouts, postings = d.postings, events = d.events
            FROM unnest({}) AS d (merchant_id, payouts, postings, events)
