@@ -34,19 +34,28 @@ TEST_CURRENCY = "TST"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A provider takes from `smallest_minor` to `largest_minor`, both included, on this rail in this currency."""
+    """A provider takes from `smallest_minor` to `largest_minor`, both included, on this rail in this currency. None: no end."""
 
     rail: str
     currency: str
     smallest_minor: int
-    largest_minor: int
+    largest_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider charges us on this rail. `currency` None: in any."""
+
+    rail: str
+    currency: str | None
+    rule: FeeRule
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A connector as routing sees it: what it can carry, and whether it is a sandbox (no real money moves).
 
-    `limits`: where there is none for a rail and currency, any amount will do. `fees`: what the provider charges, by rail.
+    `limits`: where there is none for a rail and currency, any amount will do. `prices`: the first that fits is the provider's.
     """
 
     connector: str
@@ -54,7 +63,7 @@ class Route:
     currencies: frozenset[str]
     sandbox: bool = False
     limits: tuple[Limit, ...] = ()
-    fees: tuple[tuple[str, FeeRule], ...] = ()
+    prices: tuple[Price, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +263,9 @@ def may_go_elsewhere(routes: Sequence[Route], freight: Freight, rules: Sequence[
 
 def charge(route: Route, freight: Freight) -> int | None:
     """What the provider of a route takes for carrying this, minor units; None when that is not known."""
-    for rail, rule in route.fees:
-        if rail == freight.rail:
-            return fee(rule, Money(freight.amount_minor, freight.currency)).minor
+    for price in route.prices:
+        if price.rail == freight.rail and price.currency in (None, freight.currency):
+            return fee(price.rule, Money(freight.amount_minor, freight.currency)).minor
     return None
 
 
@@ -286,7 +295,7 @@ def _for_good(route: Route, freight: Freight) -> Objection | None:
         if (limit.rail, limit.currency) == (freight.rail, freight.currency):
             if freight.amount_minor < limit.smallest_minor:
                 return Objection(name, Why.BELOW, minor_text(limit.smallest_minor, limit.currency))
-            if freight.amount_minor > limit.largest_minor:
+            if limit.largest_minor is not None and freight.amount_minor > limit.largest_minor:
                 return Objection(name, Why.ABOVE, minor_text(limit.largest_minor, limit.currency))
     if name in freight.tried:
         return Objection(name, Why.TRIED)

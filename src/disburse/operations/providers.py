@@ -125,6 +125,18 @@ class Providers:
         now_m = self._clock.monotonic()
         return {name: fact for name, seen in self._seen.items() if (fact := self._fact(seen, now_m)) != Fact()}
 
+    def outlook(self) -> Facts:
+        """As `facts`, for somebody who only looks: nobody's tokens are counted, and a rest that is over is no objection."""
+        told: dict[str, Fact] = {}
+        for name, seen in self._seen.items():
+            fact = replace(self._fact(seen, self._clock.monotonic()), calls=None)
+            breaker = seen.row.breaker if seen.row is not None else None
+            if breaker is not None and breaker.state is not BreakerState.CLOSED:
+                resting = not may_try(breaker, seen.terms.breaker, self.database_time())
+                fact = replace(fact, calls=0 if resting else None)
+            told[name] = fact
+        return told
+
     def _fact(self, seen: _Seen, now_m: float) -> Fact:
         left = tuple((one.currency, one.balance_minor - seen.spent.get(one.currency, 0)) for one in self._fresh(seen))
         breaker = seen.row.breaker if seen.row is not None else None
@@ -150,6 +162,8 @@ class Providers:
 
         Where every provider is down or at its rate, what is due stays as it is: a queue grows, and no row is touched.
         """
+        if self._seen and self._read_at is None:
+            await self.refresh()  # a worker that has just begun: a provider may be down, and the others know
         if self._nothing_to_ask:
             return wanted
         for name, seen in self._seen.items():
@@ -225,12 +239,12 @@ class Providers:
 
     # --- what all workers share ---
 
-    async def refresh(self) -> None:
-        """Read what all workers know. Raises StoreUnavailable."""
+    async def refresh(self, *, make: bool = True) -> None:
+        """Read what all workers know; rows that are not there are made, unless told otherwise. Raises StoreUnavailable."""
 
         async def work(tx: Transaction) -> tuple[datetime, dict[str, ConnectorRow], list[BalanceRow]]:
             now, rows = await tx.database_now(), await connector_facts.read(tx)
-            for name in self._seen:
+            for name in self._seen if make else ():
                 if name not in rows:
                     rows[name] = await connector_facts.make(tx, name, now)
             return now, rows, await connector_facts.balances(tx)
@@ -240,7 +254,8 @@ class Providers:
         self._read_at, rows, balances = await self._database.run(work)
         self._read_m = self._clock.monotonic()
         for name, seen in self._seen.items():
-            self._see(seen, rows[name])
+            if name in rows:
+                self._see(seen, rows[name])
             told = [one for one in balances if one.connector == name]
             if told != seen.balances:
                 seen.balances, seen.spent = told, {}
