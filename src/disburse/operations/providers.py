@@ -192,13 +192,12 @@ class Providers:
                 return
             await self._take_trial(name, seen, worker)
         rate = seen.terms.rate
-        if rate is None or (seen.tokens and now_m < seen.tokens_until_m and seen.tokens >= wanted):
+        left = seen.tokens if now_m < seen.tokens_until_m else 0
+        if rate is None or left >= wanted:
             return
-        if seen.next_token is None or seen.next_token <= self.database_time() or seen.next_token > self._far():
-            await self._take_tokens(name, seen, rate, wanted)
-
-    def _far(self) -> datetime:
-        return self.database_time() + timedelta(minutes=5)
+        now, each = self.database_time(), timedelta(seconds=1 / rate.per_s)
+        if seen.next_token is None or not now < seen.next_token <= now + each:
+            await self._take_tokens(name, seen, rate, wanted - left, left)
 
     def used(self, wanted: Mapping[str, int], opened: Sequence[Opened | None]) -> None:
         """A claim is committed: `wanted` calls of each provider were asked for, and these were begun."""
@@ -338,7 +337,7 @@ class Providers:
             seen.trials = limits.trials if done[1] else 0
             seen.trials_until_m = asked_m + limits.trial_s
 
-    async def _take_tokens(self, name: str, seen: _Seen, rate: Rate, wanted: int) -> None:
+    async def _take_tokens(self, name: str, seen: _Seen, rate: Rate, wanted: int, left: int) -> None:
         async def work(tx: Transaction) -> tuple[ConnectorRow, Grant] | None:
             now, row = await tx.database_now(), (await connector_facts.read(tx))[name]
             grant = take(rate, row.tokens_free_at, wanted, now)
@@ -351,7 +350,8 @@ class Providers:
             done = await self._database.run(work)
             if done is not None:
                 grant = done[1]
-                seen.tokens, seen.tokens_until_m = grant.tokens, asked_m + TOKENS_S
+                if grant.tokens:
+                    seen.tokens, seen.tokens_until_m = left + grant.tokens, asked_m + TOKENS_S
                 seen.next_token = grant.next_at
                 return
 
