@@ -251,18 +251,18 @@ def _covers(first: Rule, second: Rule) -> bool:
 
 def _terms(told: ProviderTable, where: str, faults: list[str]) -> Terms:
     numbers = {
-        "failures": told.failures >= 1, "percent": 1 <= told.percent <= 100, "window_s": 0 < told.window_s <= 86400,
-        "rest_s": 0 < told.rest_s <= 86400, "longest_rest_s": told.rest_s <= told.longest_rest_s <= 86400, "trials": told.trials >= 1,
+        "failures": 1 <= told.failures <= 1_000_000, "percent": 1 <= told.percent <= 100, "window_s": 0 < told.window_s <= 86400,
+        "rest_s": 0 < told.rest_s <= 86400, "longest_rest_s": told.rest_s <= told.longest_rest_s <= 86400,
+        "trials": 1 <= told.trials <= 1000,
         "balance_every_s": 1 <= told.balance_every_s <= 86400, "balance_fresh_s": 0 < told.balance_fresh_s <= 864_000,
     }  # fmt: skip
     faults += [f"{where}: {name} is out of range." for name, right in numbers.items() if not right]
     rate = None
     if told.calls_per_s is not None:
-        burst = told.burst if told.burst is not None else max(int(told.calls_per_s), 1)
-        if not 0.001 <= told.calls_per_s <= 100_000 or burst < 1:
-            faults.append(f"{where}: calls_per_s is 0.001 to 100,000, and burst at least 1.")
+        if not 0.001 <= told.calls_per_s <= 100_000 or not 1 <= (told.burst or 1) <= 100_000 or told.burst == 0:
+            faults.append(f"{where}: calls_per_s is 0.001 to 100,000, and burst 1 to 100,000.")
         else:
-            rate = Rate(told.calls_per_s, burst)
+            rate = Rate(told.calls_per_s, told.burst or max(int(told.calls_per_s), 1))
     elif told.burst is not None:
         faults.append(f"{where}: burst says nothing without calls_per_s.")
     breaker = BreakerLimits(
