@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     `largest` and `writers`: commands in one transaction, and transactions of one bucket at a time, of a group commit.
     `routes` and `providers` are read by `disburse/routing_settings.py`.
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
-    merchants are spread; 1 unless the database is a cluster. `sandbox_bank_url`: use the stand-alone sandbox bank there.
+    merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
+    where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     """
 
     data: str = str(DEFAULT_DATA)
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     buckets: int = 1
     largest: int = 500
     writers: int = 2
+    processes: int = 0
     log_level: str = "info"
 
     def fee_rules(self) -> dict[str, FeeRule]:
@@ -101,6 +103,8 @@ def load_settings(
         raise BadSettings(f"A fee is wrong: {error}.") from None
     if not 1 <= settings.buckets <= 1024:
         raise BadSettings("buckets is 1 to 1024.")
+    if not 0 <= settings.processes <= 64:
+        raise BadSettings("processes is 1 to 64, or 0 for one for each core.")
     _refuse_standstill(settings)
     return settings
 
