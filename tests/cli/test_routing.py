@@ -145,8 +145,8 @@ def test_a_queue_is_explained(told: Told) -> None:
     """A payout that waits for the one provider there is says so, and until when it is left alone; nothing was sent."""
     explained = told.explained("queued")
     assert explained["payout"]["state"] == "queued" and explained["payout"]["attempts"][0]["state"] == "due"
-    assert "As things are now: not sandbox-http: it is down and left alone until" in explained["next"]
-    assert "so it waits" in explained["next"]
+    assert explained["next"].startswith("It stays queued, and can be cancelled, until a provider can take it. Now: not sandbox-http: it is down")
+    assert explained["next"].endswith("; so it waits.")
     now = explained["routing"]["now"]
     assert (now["chosen"], now["waits"], now["refused"][0]["why"]) == (None, True, "breaker")
 

@@ -103,7 +103,9 @@ def _print(ones: list[dict[str, Any]]) -> None:
     for one in ones:
         breaker, rate = one["breaker"], one["rate"]
         standing = _SAID[BreakerState(breaker["state"])] if breaker else "never called"
-        if breaker and breaker["retry_at"]:
+        if breaker and breaker["trial_may_begin"]:
+            standing += ", tried with the next payout"
+        elif breaker and breaker["retry_at"]:
             standing += ", tried from " + str(breaker["retry_at"])[11:19]
         if not one["configured"]:
             standing += " (not in these settings)"

@@ -130,7 +130,9 @@ class Explanation:
 def explain(told: Story, now: datetime, outlook: Decision | None = None) -> Explanation:
     """Tell a story. `outlook` (`read_outlook`) is the route that it would take now, if it is still to take one."""
     why, further = _standing(told, now)
-    if outlook is not None:
+    if outlook is not None and outlook.waits:
+        further = f"It stays queued, and can be cancelled, until a provider can take it. Now: {say_decision(outlook)}"
+    elif outlook is not None:
         further += f" As things are now: {say_decision(outlook)}"
     return Explanation(_lines(told), why, further)
 
