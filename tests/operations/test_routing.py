@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,18 @@ async def test_what_waits_comes_back_one_after_the_other(shop: Shop) -> None:
     router = Router(shop.routes, facts={"sandbox": Fact(calls=0, why=Why.BREAKER, until=until)})
     await shop.database.run(lambda tx: attempts.claim(tx, 0, claims, routes=shop.routes, router=router))
     times = [(await shop.attempt(one)).due_at for one in made]
-    assert times == sorted(set(times)) and times[-1] <= await shop.database_now() + LATEST + timedelta(seconds=1)
+    assert times == sorted(set(times)) and times[0] > await shop.database_now() + LATEST - NEAR
+    assert times[-1] <= await shop.database_now() + LATEST + timedelta(seconds=1)
+
+
+async def test_what_waits_for_a_rate_comes_back_in_its_measure(shop: Shop) -> None:
+    """Of a provider that takes two a second, the next ones are looked at half a second apart, not all at once and again and again."""
+    await shop.merchant(1, money=90_000)
+    claims = [Claim((await shop.paid_out(1)).payout_id, 1, 1, "w", 30, shop.now()) for _ in range(6)]
+    router = Router(shop.routes, facts={"sandbox": Fact(calls=0, until=await shop.database_now(), per_s=2.0)})
+    await shop.database.run(lambda tx: attempts.claim(tx, 0, claims, routes=shop.routes, router=router))
+    rows = await shop.rows("SELECT due_at FROM attempts WHERE shard = 0 ORDER BY due_at")
+    assert {after[0] - before[0] for before, after in pairwise(rows)} == {timedelta(seconds=0.5)}
 
 
 async def test_calls_that_are_left_are_given_in_order(shop: Shop) -> None:

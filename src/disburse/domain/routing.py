@@ -141,12 +141,14 @@ class Fact:
 
     `calls`: how many may still be begun, None for any number; where that is none, `why` is BREAKER or RATE and `until` when to
     look again. `balances`: minor units by currency that the provider holds for us, as far as they are known freshly enough.
+    `per_s`: how many calls a second it takes, None for any number: who waits for it in a row comes back in that measure.
     """
 
     calls: int | None = None
     why: Why = Why.RATE
     until: datetime | None = None
     balances: tuple[tuple[str, int], ...] = ()
+    per_s: float | None = None
 
 
 Facts = Mapping[str, Fact]

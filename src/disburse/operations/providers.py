@@ -115,6 +115,8 @@ class Providers:
         self._nothing_to_ask = all(one.rate is None for one in terms.values())
         self.on_news: Callable[[], None] = lambda: None
         """Called when a call ended in a way that others should hear of soon."""
+        self.on_down: Callable[[str], None] = lambda connector: None
+        """Called when what this process told made a provider count as down."""
 
     # --- for the claim ---
 
@@ -139,11 +141,12 @@ class Providers:
 
     def _fact(self, seen: _Seen, now_m: float) -> Fact:
         left = tuple((one.currency, one.balance_minor - seen.spent.get(one.currency, 0)) for one in self._fresh(seen))
-        breaker = seen.row.breaker if seen.row is not None else None
+        breaker, calls = seen.row.breaker if seen.row is not None else None, seen.calls(now_m)
+        per_s = seen.terms.rate.per_s if seen.terms.rate is not None else None
         if breaker is None or breaker.state is BreakerState.CLOSED:
-            return Fact(seen.calls(now_m), Why.RATE, seen.next_token if seen.calls(now_m) == 0 else None, left)
+            return Fact(calls, Why.RATE, seen.next_token if calls == 0 else None, left, per_s)
         until = breaker.retry_at if breaker.state is BreakerState.OPEN else breaker.trial_until
-        return Fact(seen.calls(now_m), Why.BREAKER, until, left)
+        return Fact(calls, Why.BREAKER, until, left, per_s)
 
     def _fresh(self, seen: _Seen) -> list[BalanceRow]:
         if self._read_at is None:
@@ -311,6 +314,7 @@ class Providers:
 
     def _say(self, name: str, before: BreakerState, after: BreakerState, seen: _Seen) -> None:
         if after is BreakerState.OPEN and before is not BreakerState.OPEN:
+            self.on_down(name)
             _log.error("a provider is down and is left alone", connector=name, why=seen.fault[0] if seen.fault else "")
         elif after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
             _log.info("a provider answers again", connector=name)

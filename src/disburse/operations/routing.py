@@ -68,11 +68,12 @@ class Router:
 
     def look_again(self, decision: Decision, clock: datetime) -> datetime:
         """When an attempt that waits is due again. They come back one after the other, not all at once."""
-        times = [one.until for one in decision.objections if one.why in FOR_NOW and one.until is not None]
-        at = min(times, default=clock + LATEST)
+        held_up = [one for one in decision.objections if one.why in FOR_NOW]
+        at = min((one.until for one in held_up if one.until is not None), default=clock + LATEST)
+        measures = [fact.per_s for one in held_up if (fact := self._facts.get(one.connector)) is not None and fact.per_s]
         self._waiting += 1
-        spread = timedelta(milliseconds=10 * self._waiting)
-        return min(max(at, clock + SOONEST), clock + LATEST) + spread
+        turn = timedelta(seconds=self._waiting / max(measures, default=100.0))
+        return min(max(at, clock + SOONEST) + turn, clock + LATEST + timedelta(milliseconds=10 * self._waiting))
 
     def _freight(self, payout: Payout, tried: Collection[str]) -> Freight:
         return Freight(
