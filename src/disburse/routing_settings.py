@@ -59,7 +59,7 @@ class ProviderTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     percent: int = 80
     window_s: float = 30.0
     rest_s: float = 5.0
-    longest_rest_s: float = 300.0
+    longest_rest_s: float = 60.0
     trials: int = 3
     balance_every_s: float = 60.0
     balance_fresh_s: float = 300.0

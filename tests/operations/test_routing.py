@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from disburse.domain.money import Money
 from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
-from disburse.domain.routing import Decision, Fact, Facts, Rule, Why
+from disburse.domain.routing import Decision, Fact, Facts, Freight, Limit, Rule, Why, decide
 from disburse.operations import attempts
 from disburse.operations.attempts import Claim, Opened
 from disburse.operations.evidence import Heard
@@ -158,6 +159,19 @@ async def test_a_run_that_was_committed_unheard_decides_nothing_anew(shop: Shop)
     first, second = await shop.run_twice(lambda tx: attempts.claim(tx, 0, claims, routes=shop.routes, router=router))
     assert first[0] is not None and second[0] is not None and first[0].end_to_end_id == second[0].end_to_end_id
     assert await shop.attempts(payout) == ["open"]
+
+
+@pytest.mark.parametrize("rail, currency, sandbox_only", [("card", "RUB", False), ("card", "RUB", True), ("sbp", "RUB", False), ("card", "TST", False)])
+@pytest.mark.parametrize("tried", [(), ("other",)])
+async def test_the_short_way_is_the_long_one(
+    shop: Shop, rail: str, currency: str, sandbox_only: bool, tried: tuple[str, ...]
+) -> None:
+    """The claim's short way for the plain case comes to what the whole decision comes to."""
+    await shop.merchant(1, money=5000)
+    payout = replace(await shop.paid_out(1), rail=rail, currency=currency, sandbox_only=sandbox_only)
+    freight = Freight(rail, currency, payout.amount_minor, 1, None, sandbox_only, tried)
+    for routes in ([OTHER, SANDBOX], [SANDBOX, OTHER], [replace(OTHER, limits=(Limit("card", "RUB", 1001, None),)), SANDBOX], []):
+        assert Router(routes).route(payout, tried) == decide(routes, freight)
 
 
 # --- proof ---

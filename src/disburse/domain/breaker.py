@@ -39,7 +39,7 @@ class BreakerLimits:
     percent: int = 80
     window_s: float = 30.0
     rest_s: float = 5.0
-    longest_rest_s: float = 300.0
+    longest_rest_s: float = 60.0
     trials: int = 3
     trial_s: float = 20.0
 
