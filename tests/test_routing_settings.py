@@ -73,13 +73,14 @@ def test_terms_are_read(tmp_path: Path) -> None:
         [providers.unitpay]
         calls_per_s = 0.5
         burst = 4
+        rest_s = 100
         """,
         tmp_path,
     )
     check(told, ROUTES)
     assert told.terms_of(["bank", "unitpay", "sandbox"]) == {
         "bank": Terms(BreakerLimits(failures=3, rest_s=2), Rate(20, 20), balance_every_s=10),
-        "unitpay": Terms(rate=Rate(0.5, 4)),
+        "unitpay": Terms(BreakerLimits(rest_s=100, longest_rest_s=100), Rate(0.5, 4)),
         "sandbox": Terms(),
     }
     complete = told.complete(BANK)
@@ -125,7 +126,7 @@ RULE = '[[routes]]\nconnectors = ["bank"]\n'
         ("[providers.bank]\ncalls_per_s = 1\nburst = 0", "[providers.bank]: calls_per_s is 0.001 to 100,000, and burst 1 to 100,000."),
         ("[providers.bank]\nfailures = 0", "[providers.bank]: failures is out of range."),
         ("[providers.bank]\nwindow_s = inf", "[providers.bank]: window_s is out of range."),
-        ("[providers.bank]\nrest_s = 400", "[providers.bank]: longest_rest_s is out of range."),
+        ("[providers.bank]\nrest_s = 400\nlongest_rest_s = 399", "[providers.bank]: longest_rest_s is out of range."),
         ("[providers.bank]\nfees.crad = { basis_points = 1 }", "[providers.bank]: there is no rail called crad. Did you mean card?"),
         ("[providers.bank]\nfees.card = { basis_points = -1 }", "[providers.bank]: the fee of card is wrong: a fee is 0 to 10,000 basis points of the sum."),
         ('[providers.bank]\nlimits = [{ rail = "card", currency = "RUB", from = "2", to = "1" }]', "[providers.bank], limit of card: no amount is from 2 to 1."),

@@ -24,6 +24,7 @@ from disburse.settings import BadSettings, Fee, Settings, nearest
 
 _RAILS: Final = [str(rail) for rail in Rail]
 _CHEAPEST: Final = "cheapest"
+_LONGEST_REST_S: Final = 60.0
 
 
 class RouteTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, rename={"from_": "from"}):
@@ -51,7 +52,10 @@ class LimitTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
 
 
 class ProviderTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One `[providers.NAME]`: how the provider of that connector is treated. Times in seconds."""
+    """One `[providers.NAME]`: how the provider of that connector is treated. Times in seconds.
+
+    `longest_rest_s` left out: a minute, or `rest_s` where that is longer.
+    """
 
     calls_per_s: float | None = None
     burst: int | None = None
@@ -59,7 +63,7 @@ class ProviderTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     percent: int = 80
     window_s: float = 30.0
     rest_s: float = 5.0
-    longest_rest_s: float = 60.0
+    longest_rest_s: float | None = None
     trials: int = 3
     balance_every_s: float = 60.0
     balance_fresh_s: float = 300.0
@@ -250,9 +254,10 @@ def _covers(first: Rule, second: Rule) -> bool:
 
 
 def _terms(told: ProviderTable, where: str, faults: list[str]) -> Terms:
+    longest_s = told.longest_rest_s if told.longest_rest_s is not None else max(told.rest_s, _LONGEST_REST_S)
     numbers = {
         "failures": 1 <= told.failures <= 1_000_000, "percent": 1 <= told.percent <= 100, "window_s": 0 < told.window_s <= 86400,
-        "rest_s": 0 < told.rest_s <= 86400, "longest_rest_s": told.rest_s <= told.longest_rest_s <= 86400,
+        "rest_s": 0 < told.rest_s <= 86400, "longest_rest_s": told.rest_s <= longest_s <= 86400,
         "trials": 1 <= told.trials <= 1000,
         "balance_every_s": 1 <= told.balance_every_s <= 86400, "balance_fresh_s": 0 < told.balance_fresh_s <= 864_000,
     }  # fmt: skip
@@ -266,7 +271,7 @@ def _terms(told: ProviderTable, where: str, faults: list[str]) -> Terms:
     elif told.burst is not None:
         faults.append(f"{where}: burst says nothing without calls_per_s.")
     breaker = BreakerLimits(
-        told.failures, told.percent, told.window_s, told.rest_s, told.longest_rest_s, told.trials
+        told.failures, told.percent, told.window_s, told.rest_s, longest_s, told.trials
     )
     return Terms(breaker, rate, told.balance_every_s, told.balance_fresh_s)
 
