@@ -16,7 +16,7 @@ from disburse.storage.connector_facts import ConnectorRow
 from disburse.storage.database import Database, Transaction
 from tests.clock import FakeClock
 
-LIMITS = BreakerLimits(failures=5, percent=80, rest_s=60, trials=2, trial_s=30)
+LIMITS = BreakerLimits(failures=5, percent=80, window_s=600, rest_s=600, longest_rest_s=3600, trials=2, trial_s=300)
 LOST = Unknown("time-out")
 
 
@@ -101,7 +101,7 @@ async def test_answers_outweigh_a_few_losses(office: Office) -> None:
 
 async def test_many_tellers_at_once_lose_nothing(office: Office) -> None:
     """Ten workers that tell one loss each in the same moment have told ten."""
-    office.terms = {"bank": Terms(BreakerLimits(failures=100))}
+    office.terms = {"bank": Terms(BreakerLimits(failures=100, window_s=600))}
     workers = [await office.worker() for _ in range(10)]
     for worker in workers:
         call(worker, LOST)
@@ -162,7 +162,7 @@ async def test_a_trial_decides_for_all(office: Office, outcome: Outcome, state: 
     row = await office.row()
     if state == "open":
         assert row.breaker.retry_at is not None
-        assert timedelta(seconds=100) < row.breaker.retry_at - row.breaker.changed_at <= timedelta(seconds=120)
+        assert timedelta(seconds=1000) < row.breaker.retry_at - row.breaker.changed_at <= timedelta(seconds=1200)
 
 
 async def test_whoever_died_with_the_trial_holds_nobody_up(office: Office) -> None:
