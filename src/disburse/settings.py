@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     """Everything that can be set. Times in seconds, sums in minor units.
 
     `largest` and `writers`: commands in one transaction, and transactions of one bucket at a time, of a group commit.
+    `routes` and `providers` are read by `disburse/routing_settings.py`.
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
     merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
     where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
@@ -56,6 +57,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sandbox_bank_url: str | None = None
     fees: dict[str, Fee] = {}
     minimums: dict[str, int] = {}
+    routes: list[dict[str, Any]] = []
+    providers: dict[str, dict[str, Any]] = {}
     sbp_members: list[str] = []
     bins: str | None = None
     token_life_s: float = 1800.0
@@ -161,6 +164,12 @@ def _typed(key: str, text: str, hint: Any) -> Any:
 def _refuse_unknown(values: Mapping[str, Any], what: str, valid: list[str]) -> None:
     for name in values:
         if name not in valid:
-            near = difflib.get_close_matches(name, valid, 1)
-            hint = f" Did you mean {near[0]}?" if near else f" Known: {', '.join(valid)}."
-            raise BadSettings(f"There is no {what} called {name}.{hint}")
+            raise BadSettings(f"There is no {what} called {name}.{nearest(name, valid)}")
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """What may have been meant by a name that does not exist, as a sentence to put behind the refusal."""
+    near = difflib.get_close_matches(name, valid, 1)
+    if near:
+        return f" Did you mean {near[0]}?"
+    return f" Known: {', '.join(valid)}." if valid else " There is none."

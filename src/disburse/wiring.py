@@ -24,10 +24,12 @@ from disburse.connectors.transport import HttpTransport
 from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
-from disburse.domain.routing import Route
+from disburse.domain.routing import Limit, Price, Route
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation
+from disburse.operations.providers import Providers
+from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
 from disburse.storage.database import Database, StoreUnavailable, open_database
 from disburse.storage.embedded import EmbeddedServer, EmbeddedServerFailed
@@ -37,6 +39,7 @@ from disburse.storage.vault import Vault
 from disburse.workers.housekeeper import Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
 from disburse.workers.pace import Pace
+from disburse.workers.pulse import Pulse
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.watch import Watch
 from disburse.world_spool import FileSpool
@@ -90,6 +93,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
     """Open the installation that the settings name, making it when it is new; leave it as it was found running."""
     data = Path(settings.data)
     gauges = gauges or Gauges()
+    routing = read_routing(settings)
     async with contextlib.AsyncExitStack() as stack:
         server, dsn = await _database_address(settings, data, stack)
         await migrate(dsn)
@@ -104,10 +108,12 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             world,
             vault,
             installation.installation_id,
-            routes=[route_of(connector) for connector in connectors.values()],
+            routes=[routing.complete(route_of(connector)) for connector in connectors.values()],
             fees=settings.fee_rules(),
             batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
             token_life=timedelta(seconds=settings.token_life_s),
+            rules=routing.rules,
+            providers=Providers(database, world.clock, routing.terms_of(connectors)),
         )
         desk.on_applied = gauges.applied
         yield House(settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges)
@@ -157,7 +163,15 @@ def make_connectors(
 def route_of(connector: Connector) -> Route:
     """A connector as routing sees it."""
     able = connector.capabilities
-    return Route(connector.name, frozenset(str(rail) for rail in able.rails), able.currencies, able.sandbox)
+    limits = [(str(rail), currency, one) for (rail, currency), one in able.limits.items()]
+    return Route(
+        connector.name,
+        frozenset(str(rail) for rail in able.rails),
+        able.currencies,
+        able.sandbox,
+        tuple(Limit(rail, currency, one.minimum_minor, one.maximum_minor) for rail, currency, one in limits),
+        tuple(Price(str(rail), currency, rule) for (rail, currency), rule in able.fees.items()),
+    )
 
 
 class Hint:
@@ -181,7 +195,11 @@ class Hint:
 
 @contextlib.asynccontextmanager
 async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Run the house's loops: connectors and workers, the watch for doors, and the hints between processes."""
+    """Run the house's loops: connectors and workers, the watch for doors, and the hints between processes.
+
+    Raises BadSettings when a rule names a connector that is not configured, or asks for what none can carry.
+    """
+    check(read_routing(house.settings), house.desk.routes)
     desk, world = house.desk, house.world
     tasks: list[asyncio.Task[None]] = []
     due, final = Hint(house, DUE), Hint(house, FINAL)
@@ -203,7 +221,9 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
-            loops += [inquirer.run, housekeeper.run]
+            pulse = Pulse(desk, house.connectors, world)
+            desk.providers.on_news = pulse.pace.wake
+            loops += [inquirer.run, housekeeper.run, pulse.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 loops += [sender.run, partial(_listening, house, DUE, sender.pace.wake)]
         tasks += [asyncio.create_task(loop()) for loop in loops]

@@ -228,6 +228,8 @@ COLD = {
     "installation": "one row",
     "operators": "a few people, who belong to no merchant",
     "workers": "a few processes, which serve all buckets",
+    "connector_facts": "a row a provider, which workers of all buckets share",
+    "connector_balances": "a few rows a provider, which workers of all buckets share",
 }
 """Tables without a bucket, and why."""
 

@@ -238,6 +238,11 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
     "an attempt under another merchant": (
         "UPDATE attempts SET merchant_id = 2 WHERE payout_id = {queued}", "S3 a payout's rows are its merchant's", 0,
     ),
+    "a route under another merchant": (
+        """INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
+           VALUES (0, {paid}, 1, 2, '', 'epoch', 'epoch')""",
+        "S3 a payout's rows are its merchant's", 0,
+    ),
     "an attempt of no payout": (
         """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
            VALUES (0, '00000000-0000-7000-8000-000000000001', 1, 1, 'due', 'epoch', 'doctor')""",

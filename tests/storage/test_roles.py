@@ -16,7 +16,7 @@ from tests.operations.shop import Shop
 
 APPEND_ONLY = ("postings", "events", "evidence")
 NEVER_DELETED = ("installation", "merchants", "merchant_settings", "payouts", "attempts", "balances", "top_ups", "mismatches")
-NO_MERCHANT = {"installation", "operators", "workers", "schema_migrations"}
+NO_MERCHANT = {"installation", "operators", "workers", "schema_migrations", "connector_facts", "connector_balances"}
 """Tables of the installation, not of any merchant: they take no part in moving money."""
 FOUND_BY_HASH = {"lookups", "tokens"}
 """Tables whose bucket is a hash of what is asked by."""

@@ -35,11 +35,13 @@ from disburse.domain.outcomes import (
 )
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
-from disburse.domain.routing import Route
+from disburse.domain.routing import Fact, Route, Why
+from disburse.operations import attempts
 from disburse.operations.attempts import Ask, Claim, Opened
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.merchants import add_merchant, draw_top_up, set_merchant
 from disburse.operations.payouts import Found, InsufficientFunds
+from disburse.operations.routing import Router
 from disburse.operations.two_steps import ExecuteAgain, Remember
 from disburse.storage.database import Database, open_database
 from disburse.storage.migrate import migrate
@@ -53,7 +55,7 @@ CARD = read_card("4111111111111111", luhn=True)
 
 HOT = {
     "merchants", "merchant_settings", "lookups", "tokens", "payouts", "expiries", "attempts", "postings", "balances", "top_ups",
-    "events", "evidence", "mismatches",
+    "events", "evidence", "mismatches", "routings",
 }  # fmt: skip
 
 FULL = """
@@ -88,6 +90,8 @@ INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, at, acto
     FROM generate_series(1, {count}) AS n, generate_series(0, 2) AS k;
 INSERT INTO mismatches (shard, payout_id, fingerprint, at)
     SELECT {shard}, md5({shard} || 'p' || n)::uuid, '\\x00', 'epoch' FROM generate_series(1, 5000) AS n;
+INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
+    SELECT {shard}, md5({shard} || 'p' || n)::uuid, 1, {first} + 1 + n % 100, '', 'epoch', 'epoch' FROM generate_series(1, 5000) AS n;
 INSERT INTO expiries (shard, payout_id, merchant_id, expires_at)
     SELECT {shard}, md5({shard} || 'e' || n)::uuid, {first} + 1 + n % 100, now() + n * interval '1 min' FROM generate_series(1, 5000) AS n;
 INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
@@ -208,7 +212,7 @@ class Life:
     async def second_attempts(self) -> None:
         first = await self.claimed(await self.made("elsewhere"))
         assert (await self.told(first, Rejected("short", elsewhere=True))).effect == "queued"
-        second = await self.claimed(first.payout, 2)
+        second = await self.waited(first.payout, 2)
         assert second.connector == "other" and (await self.told(second, Settled("q"))).effect == "paid"
         frozen = await self.claimed(await self.made("frozen"))
         await self.told(frozen, NotSent("x"))
@@ -216,6 +220,17 @@ class Life:
         claim = Claim(frozen.payout.payout_id, 2, self.merchant.merchant_id, "w", 30.0, self.house.world.clock.now())
         claimed = await self.desk.claim(self.shard, [claim])
         assert claimed == [None]
+
+    async def waited(self, payout: Payout, number: int) -> Opened:
+        """Claimed only once its provider is no longer left alone: an attempt that waits is put off, with its reason kept."""
+        at = self.house.world.clock.now()
+        claims = [Claim(payout.payout_id, number, payout.merchant_id, "w", 30.0, at)]
+        router = Router(self.desk.routes, facts={"other": Fact(calls=0, why=Why.BREAKER, until=at)})
+        run = self.desk.database.run
+        assert await run(lambda tx: attempts.claim(tx, self.shard, claims, routes=self.desk.routes, router=router)) == [None]
+        (opened,) = await self.desk.claim(self.shard, claims)
+        assert opened is not None
+        return opened
 
     async def questions(self) -> None:
         asked = await self.claimed(await self.made("asked"))
@@ -338,7 +353,8 @@ async def test_hot_statements(server: Callable[[str], str], world: World, tmp_pa
         await live(house, "empty")
         keys = await keys_of(dsn)
         plans = await explained(dsn, net)
-        assert {one.table for by in plans.values() for found in by.values() for one in found} >= HOT - {"events"}
+        assert {one.table for by in plans.values() for found in by.values() for one in found} >= HOT - {"events", "routings"}
+        assert any("INSERT INTO routings" in sql for sql in plans), "a decision is kept in the claim's own statement"
         assert faults(plans, keys, but_of=unseen) == []
         if partitions:
             one_partition_each(plans)

@@ -32,6 +32,7 @@ _COMMANDS: Final = (
     ("payout", "payouts:app", _PAYOUTS, "Show a payout."),
     ("explain", "payouts:explain", _PAYOUTS, "Everything that happened to a payout, why it is as it is, and what comes next."),
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet."),
+    ("connector", "health:app", _HOUSE, "How each provider is, as all workers see it."),
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),
     ("keys", "keys:app", _HOUSE, "The keys that seal destinations: show, rotate."),

@@ -12,8 +12,10 @@ from disburse.cli.place import HERE, Place, group, run
 from disburse.domain.attempt import Attempt
 from disburse.domain.identifiers import unitpay_number
 from disburse.domain.money import Money
-from disburse.operations.explain import Explanation, find_payout, read_story
+from disburse.domain.routing import Decision
+from disburse.operations.explain import Explanation, find_payout, read_outlook, read_story
 from disburse.operations.explain import explain as explain_story
+from disburse.operations.explain_routing import decision_for_scripts
 from disburse.storage.reports_payout import Story
 from disburse.wiring import House
 
@@ -46,8 +48,12 @@ def explain(payout: str, /, *, place: Place = HERE) -> None:
         Its GUID, its UnitPay payoutId, or MERCHANT:REFERENCE.
     """
 
-    told, now = run(place, lambda house: _story(house, payout))
-    explanation = explain_story(told, now)
+    async def work(house: House) -> tuple[Story, datetime, Decision | None]:
+        told, now = await _story(house, payout)
+        return told, now, await read_outlook(house.desk, told)
+
+    told, now, outlook = run(place, work)
+    explanation = explain_story(told, now, outlook)
     if place.json:
         timeline = [
             {"at": show.stamp(line.at), "what": line.what, "text": line.text, "actor": line.actor}
@@ -55,6 +61,14 @@ def explain(payout: str, /, *, place: Place = HERE) -> None:
         ]
         show.say_json({
             "payout": describe(told), "timeline": timeline, "why": explanation.why, "next": explanation.next,
+            "routing": {
+                "decided": [
+                    {"attempt": one.attempt, "at": show.stamp(one.at), "since": show.stamp(one.since), "looked": one.looked,
+                     **decision_for_scripts(Decision.from_text(one.decision))}
+                    for one in told.routings
+                ],
+                "now": decision_for_scripts(outlook) if outlook is not None else None,
+            },
         })  # fmt: skip
         return
     _print(told)
@@ -137,7 +151,7 @@ def _print(told: Story) -> None:
         show.table(("attempt", "state", "through", "end-to-end id", "provider's reference", "reason"), rows)
 
 
-_STYLES = {"event": "bold", "evidence": "cyan", "attempt": "", "posting": "dim"}
+_STYLES = {"event": "bold", "routing": "magenta", "evidence": "cyan", "attempt": "", "posting": "dim"}
 
 
 def _print_lines(explanation: Explanation) -> None:

@@ -7,13 +7,22 @@ than the provider's own contract does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from disburse.domain.destinations import Destination, Rail
+from disburse.domain.fees import FeeRule
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Finding, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much one order may be: at least and at most so many minor units, both included. None: no maximum is known."""
+
+    minimum_minor: int = 1
+    maximum_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Capabilities:
     operation and moves nothing, another executes it; `execute_again_after_s`: an operation that is still not executed so long
     after it was first seen so is executed again, by the same id, which the provider carries out at most once; None: never
     (`two_steps.py`).
+    `balance`: it can be asked what it holds for us.
+    `limits` and `fees` by rail and currency: what is not in them is not known. Fees are what the provider charges us.
     """
 
     rails: frozenset[Rail]
@@ -36,6 +47,9 @@ class Capabilities:
     not_found_final_after_s: float | None = None
     callbacks: bool = False
     sandbox: bool = False
+    balance: bool = False
+    limits: Mapping[tuple[Rail, str], Limit] = field(default_factory=dict)
+    fees: Mapping[tuple[Rail, str], FeeRule] = field(default_factory=dict)
 
 
 async def _nowhere(provider_reference: str) -> bool:

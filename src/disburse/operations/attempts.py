@@ -18,8 +18,9 @@ from uuid import UUID
 from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.identifiers import end_to_end_id
 from disburse.domain.payout import Payout, PayoutState, Step, advance
-from disburse.domain.routing import Route, choose
+from disburse.domain.routing import Decision, Route
 from disburse.domain.schedule import ask_in_s
+from disburse.operations.routing import Router, keep_decision, stored_before
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.payouts import Claimable
@@ -63,18 +64,21 @@ def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
 
 
 async def claim(
-    tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route]
+    tx: Transaction, shard: int, claims: Sequence[Claim], *, routes: Sequence[Route], router: Router | None = None
 ) -> list[Opened | None]:
     """Open each attempt that is still due; None for one that is not to be sent.
 
-    That is one that somebody else has, that no route can carry (it fails), or that a provider spoke of already (it is asked about).
+    That is one that somebody else has, that no route can carry (it fails), that waits for a provider (it stays due, later), or
+    that a provider spoke of already (it is asked about). `router` knows rules and facts; by default there are none.
     """
+    router = router if router is not None else Router(routes)
+    router.begin()
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
     found = await payouts.to_claim(tx, shard, [(one.payout_id, one.number) for one in claims])
     again = [one.payout_id for one in claims if one.number > 1]
     refused = await payouts.refused_by(tx, shard, again) if again else {}
     results: list[Opened | None] = []
-    frozen: list[tuple[UUID, int, datetime]] = []
+    later: list[tuple[UUID, int, datetime]] = []
     for one in claims:
         it = found.get((one.payout_id, one.number))
         if it is None:
@@ -82,13 +86,20 @@ async def claim(
         elif tx.rerun and it.attempt.state is AttemptState.OPEN and _ours(it.attempt, one):
             results.append(_opened(it.payout, it.attempt))  # this very claim, whose commit we did not hear of
         elif it.attempt.state is AttemptState.DUE and it.payout.state is PayoutState.QUEUED and it.payout.frozen is None:
-            results.append(_open(unit, one, it, routes=routes, tried=refused.get(one.payout_id, set())))
+            tried, sent_before = refused.get(one.payout_id, set()), it.spoken_of_by
+            decision = stored_before(sent_before) if sent_before else router.route(it.payout, tried)
+            keep_decision(unit, it.payout, one.number, decision, one.at)
+            if decision.waits:
+                later.append((one.payout_id, one.number, router.look_again(decision, it.clock)))
+                results.append(None)
+            else:
+                results.append(_open(unit, one, it, decision))
         else:
             if it.payout.frozen is not None and it.attempt.state is AttemptState.DUE:
-                frozen.append((one.payout_id, one.number, it.clock + FROZEN_REST))
+                later.append((one.payout_id, one.number, it.clock + FROZEN_REST))
             results.append(None)
     await unit.write()
-    await payouts.postpone(tx, shard, frozen)
+    await payouts.postpone(tx, shard, later)
     return results
 
 
@@ -102,12 +113,9 @@ def _opened(payout: Payout, attempt: Attempt) -> Opened:
     return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id, attempt.epoch)
 
 
-def _open(unit: Unit, one: Claim, it: Claimable, *, routes: Sequence[Route], tried: set[str]) -> Opened | None:
+def _open(unit: Unit, one: Claim, it: Claimable, decision: Decision) -> Opened | None:
     payout, sent_before = it.payout, it.spoken_of_by
-    before, actor = payout.state, f"worker:{one.owner}"
-    connector = sent_before or choose(
-        routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried
-    )
+    before, actor, connector = payout.state, f"worker:{one.owner}", decision.chosen
     step = Step.CLAIM if connector is not None else Step.NO_ROUTE
     payout.state = advance(before, step)
     payout.updated_at = one.at

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from disburse.domain.destinations import Destination
+from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule, fee
 from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
 from disburse.domain.merchant import Merchant
@@ -25,14 +25,16 @@ from disburse.domain.money import Money
 from disburse.domain.payout import Payout
 from disburse.domain.ports import Clock, World
 from disburse.domain.refusals import Refusal
-from disburse.domain.routing import Route, choose
+from disburse.domain.routing import Facts, Route, Rule, choose
 from disburse.operations import attempts, evidence, merchants, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.group_commit import LARGEST, GroupCommit, Operation, in_halves
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
+from disburse.operations.providers import Providers
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
+from disburse.operations.routing import Router
 from disburse.operations.two_steps import ExecuteAgain, Remember
 from disburse.storage import payouts as stored
 from disburse.storage import workers
@@ -112,12 +114,16 @@ class Desk:
         fees: Mapping[str, FeeRule],
         batches: Batches,
         token_life: timedelta = TOKEN_LIFE,
+        rules: Sequence[Rule] = (),
+        providers: Providers | None = None,
     ) -> None:
         self.database = database
         self.world = world
         self.vault = vault
         self.installation = installation
         self.routes = routes
+        self.rules = rules
+        self.providers = providers if providers is not None else Providers(database, world.clock, {})
         self.fees = fees
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
@@ -131,8 +137,7 @@ class Desk:
         self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
         self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", payouts.look_again)
         self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
-        record = partial(evidence.record, routes=routes)
-        self._record: GroupCommit[Heard, Applied] = queue("record", record, hopeful=True)
+        self._record: GroupCommit[Heard, Applied] = queue("record", self._record_heard, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
         self._remember: GroupCommit[Remember, bool] = queue("remember", two_steps.remember)
         self._claim_hope = Hope()
@@ -224,14 +229,30 @@ class Desk:
         """Open attempts for one owner: a list is a transaction. One that breaks it is left alone for ten minutes."""
 
         async def work(some: Sequence[Claim]) -> list[Opened | None]:
-            return await self.database.run(
-                lambda tx: attempts.claim(tx, shard, some, routes=self.routes), hope=self._claim_hope
+            router = self.router(self.providers.facts())
+            opened = await self.database.run(
+                lambda tx: attempts.claim(tx, shard, some, routes=self.routes, router=router), hope=self._claim_hope
             )
+            self.providers.used(router.wanted, opened)
+            return opened
 
         async def alone(one: Claim, fault: Exception) -> None:
             await self._rest("claim", shard, one.payout_id, one.number, fault, stored.postpone)
 
         return await in_halves(claims, work, alone)
+
+    def router(self, facts: Facts | None = None) -> Router:
+        """The routes and rules as they are now, with what stands against a provider."""
+        return Router(self.routes, self.rules, facts, self._bank_of)
+
+    def _bank_of(self, payout: Payout) -> str | None:
+        try:
+            return self.open_destination(payout).bank if payout.rail == Rail.SBP else None
+        except SealBroken:
+            return None  # whoever is to send it finds the same, and says so
+
+    async def _record_heard(self, tx: Transaction, shard: int, messages: Sequence[Heard]) -> list[Applied]:
+        return await evidence.record(tx, shard, messages, routes=self.routes, router=self.router())
 
     async def take_questions(self, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
         """Take questions; one that breaks the list is put again in ten minutes."""

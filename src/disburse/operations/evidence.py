@@ -20,8 +20,9 @@ from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.ledger import Reason
 from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
 from disburse.domain.payout import Payout, PayoutState
-from disburse.domain.routing import Route, choose
+from disburse.domain.routing import Route
 from disburse.domain.schedule import ask_in_s, try_again_in_s
+from disburse.operations.routing import Router
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
@@ -65,16 +66,19 @@ class Applied:
 
 
 async def record(
-    tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route]
+    tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route], router: Router | None = None
 ) -> list[Applied]:
-    """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later."""
+    """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later.
+
+    `router` knows the rules by which a refused payout may go elsewhere; by default there are none.
+    """
     placed = await _place(tx, shard, [_storable(message) for message in messages])
     unit = await Unit.lock(tx, shard, [message.payout[2] for message in placed if message.payout])
     found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
     known = await _known(tx, shard, [message for message in placed if not _is_first_answer(message, found)])
     refused = await _refusals(tx, shard, placed)
     returns = await _returns(tx, shard, placed)
-    changes = _Changes(unit, found, routes, refused, returns)
+    changes = _Changes(unit, found, router or Router(routes), refused, returns)
     results: list[Applied] = []
     for message in placed:
         key = (message.end_to_end_id, message.digest)
@@ -171,7 +175,7 @@ class _Changes:
         self,
         unit: Unit,
         found: dict[tuple[UUID, int], tuple[Payout, Attempt]],
-        routes: Sequence[Route],
+        router: Router,
         refused: dict[UUID, set[str]],
         returns: set[tuple[UUID, str]],
     ) -> None:
@@ -180,7 +184,7 @@ class _Changes:
         self._payouts: dict[UUID, Payout] = {}
         for payout, _ in found.values():
             self._payouts.setdefault(payout.payout_id, payout)
-        self._routes = routes
+        self._router = router
         self._refused = refused
         self._returns = returns
         self._payout_before: dict[UUID, PayoutState] = {}
@@ -207,8 +211,10 @@ class _Changes:
 
     def _case(self, payout: Payout, attempt: Attempt, message: Heard) -> Case:
         connector = attempt.connector or ""
-        tried = self._refused.get(payout.payout_id, set()) | {connector}
-        another = choose(self._routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried)
+        another = False  # asked for by this one verdict alone
+        if isinstance(message.verdict, Rejected) and message.verdict.elsewhere:
+            tried = self._refused.get(payout.payout_id, set()) | {connector}
+            another = self._router.may_go_elsewhere(payout, tried)
         return Case(
             books=payout.books,
             state=payout.state,
@@ -218,7 +224,7 @@ class _Changes:
             connector=connector,
             doubt_turns=attempt.doubt_turns,
             returned_minor=payout.returned_minor,
-            another_route=another is not None,
+            another_route=another,
         )
 
     def _change(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> str:

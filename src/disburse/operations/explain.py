@@ -17,7 +17,9 @@ from disburse.domain.identifiers import MERCHANTS, shard_of_payout
 from disburse.domain.money import Money
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.refusals import Refusal
+from disburse.domain.routing import Decision
 from disburse.operations.desk import Desk
+from disburse.operations.explain_routing import describe_routing, say_decision
 from disburse.operations.merchants import find_merchant
 from disburse.operations.payouts import NoSuchPayout
 from disburse.storage import payouts
@@ -91,12 +93,24 @@ async def read_story(desk: Desk, payout: Payout) -> Story:
     return await desk.database.snapshot(work)
 
 
+async def read_outlook(desk: Desk, told: Story) -> Decision | None:
+    """The route that a queued payout would take now, by the settings of this process; None for any other payout.
+
+    Also None where no provider is configured here: then this process cannot tell. Raises StoreUnavailable.
+    """
+    if told.payout.state is not PayoutState.QUEUED or told.payout.frozen is not None or not desk.routes:
+        return None
+    await desk.providers.refresh(make=False)
+    refused = {one.connector for one in told.attempts if one.state is AttemptState.REJECTED and one.connector}
+    return desk.router(desk.providers.outlook()).route(told.payout, refused)
+
+
 # --- telling -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that happened. `what`: event, attempt, evidence, posting."""
+    """One thing that happened. `what`: event, routing, attempt, evidence, posting."""
 
     at: datetime
     what: str
@@ -113,17 +127,22 @@ class Explanation:
     next: str
 
 
-def explain(told: Story, now: datetime) -> Explanation:
-    """Tell a story."""
+def explain(told: Story, now: datetime, outlook: Decision | None = None) -> Explanation:
+    """Tell a story. `outlook` (`read_outlook`) is the route that it would take now, if it is still to take one."""
     why, further = _standing(told, now)
+    if outlook is not None and outlook.waits:
+        further = f"It stays queued, and can be cancelled, until a provider can take it. Now: {say_decision(outlook)}"
+    elif outlook is not None:
+        further += f" As things are now: {say_decision(outlook)}"
     return Explanation(_lines(told), why, further)
 
 
 _RANK: Final = {
     "evidence": 0,
     "event": 1,
-    "attempt": 2,
-    "posting": 3,
+    "routing": 2,
+    "attempt": 3,
+    "posting": 4,
 }  # of what one transaction did, cause before effect
 
 
@@ -132,6 +151,7 @@ def _lines(told: Story) -> list[Line]:
     lines = [Line(one.at, "event", _event(one.kind, one.attempt, one.detail), one.actor) for one in told.events]
     lines += [Line(one.at, "evidence", _evidence(one), one.actor) for one in told.evidence]
     lines += [Line(one.at, "posting", _movement(one, currency), one.actor) for one in told.movements]
+    lines += [Line(one.at, "routing", describe_routing(one), "") for one in told.routings]
     for attempt in told.attempts:
         lines += _attempt(attempt)
     other = "the reference came again with other content: this payout was answered, nothing was changed"

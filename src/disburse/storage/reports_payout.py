@@ -5,7 +5,7 @@ All of it is read-only and wants a snapshot (`Database.snapshot`): a story is to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -56,6 +56,17 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """What was decided about an attempt's route, as text (`domain.routing.Decision`). `looked`: so often since `since`."""
+
+    attempt: int
+    decision: str
+    looked: int
+    since: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker."""
 
@@ -67,6 +78,7 @@ class Story:
     movements: list[Movement]
     mismatches: list[datetime]
     worker_seen: datetime | None
+    routings: list[Routing] = field(default_factory=list)
 
 
 async def story(tx: Transaction, payout: Payout) -> Story:
@@ -97,6 +109,11 @@ async def story(tx: Transaction, payout: Payout) -> Story:
     mismatches = await tx.fetch(
         "SELECT at FROM mismatches WHERE shard = $1 AND payout_id = $2 ORDER BY at", shard, identifier
     )
+    routings = await tx.fetch(
+        """SELECT number, decision, looked, since, at FROM routings WHERE shard = $1 AND payout_id = $2 ORDER BY number""",
+        shard,
+        identifier,
+    )
     login = await tx.fetchval(
         "SELECT login FROM merchant_settings WHERE shard = $1 AND merchant_id = $2", shard, payout.merchant_id
     )
@@ -109,6 +126,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
         [Movement(*row) for row in movements],
         [row[0] for row in mismatches],
         await tx.fetchval("SELECT max(seen_at) FROM workers"),
+        [Routing(*row) for row in routings],
     )
 
 

@@ -123,6 +123,14 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            SELECT $1, d.* FROM unnest({}) AS d (payout_id, fingerprint, at) WHERE (SELECT held FROM base) RETURNING 1""",
         ("uuid", "bytea", "timestamptz"),
     ),
+    "routings": (
+        """INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
+           SELECT $1, d.payout_id, d.number, $2[d.m], d.decision, d.since, d.at
+           FROM unnest({}) AS d (payout_id, number, m, decision, since, at) WHERE (SELECT held FROM base)
+           ON CONFLICT (shard, payout_id, number) DO UPDATE
+           SET decision = excluded.decision, at = excluded.at, looked = routings.looked + 1 RETURNING 1""",
+        ("uuid", "int4", "int4", "text", "timestamptz", "timestamptz"),
+    ),
     "counters": (
         """UPDATE merchants w SET payouts = w.payouts + d.payouts, postings = w.postings + d.postings, events = w.events + d.events
            FROM unnest({}) AS d (m, payouts, postings, events)

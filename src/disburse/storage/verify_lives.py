@@ -59,9 +59,10 @@ _PAYOUTS = (
     ),
     Check(
         "S3 a payout's rows are its merchant's",
-        "Attempts, events, evidence and waiting lists name a payout that exists, in its bucket, and its merchant.",
+        "Attempts, their routes, events, evidence and waiting lists name a payout that exists, in its bucket, and its merchant.",
         """SELECT r.what, r.merchant_id AS merchant, r.payout_id AS payout
            FROM (SELECT 'attempt' AS what, shard, merchant_id, payout_id FROM attempts
+                 UNION ALL SELECT 'route', shard, merchant_id, payout_id FROM routings
                  UNION ALL SELECT 'event', shard, merchant_id, payout_id FROM events WHERE payout_id IS NOT NULL
                  UNION ALL SELECT 'evidence', shard, merchant_id, payout_id FROM evidence WHERE payout_id IS NOT NULL
                  UNION ALL SELECT 'expiry', shard, merchant_id, payout_id FROM expiries) AS r

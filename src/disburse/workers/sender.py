@@ -91,6 +91,8 @@ class Sender:
             await self.pace.rest()
             return 1
         due = await self._desk.due(shard, room)
+        if due:  # where every provider is down or at its rate, the rest of it stays due as it is
+            due = due[: await self._desk.providers.prepare(len(due), self._worker_id)]
         if not due:
             return 0
         now = self._world.clock.now()
@@ -128,10 +130,13 @@ class Sender:
         # A process that was frozen may wake up after its lease: somebody else may be asking about this id by now.
         if self._world.clock.monotonic() - started > self._limits.lease_s - self._limits.call_s - 1:
             return NotSent("lease_ran_out")
+        generation = self._desk.providers.generation(opened.connector)
         try:
-            return memory.believed(await connector.submit(order))
+            outcome = memory.believed(await connector.submit(order))
         except Exception as fault:  # a connector's mistake is no answer of the provider's
-            return Unknown(f"connector fault: {type(fault).__name__}")
+            outcome = Unknown(f"connector fault: {type(fault).__name__}")
+        self._desk.providers.ended(opened.connector, generation, outcome)
+        return outcome
 
 
 async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str) -> None:
