@@ -34,14 +34,23 @@ class Capabilities:
     sandbox: bool = False
 
 
+async def _nothing_remembers(provider_id: str) -> bool:
+    raise AssertionError("a two-step order was given to a connector without a way to remember the provider's id")
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be paid, once. `destination` is opened; its repr is masked. `deadline_s`: the whole call may take so long."""
+    """What is to be paid, once. `destination` is opened; its repr is masked. `deadline_s`: the whole call may take so long.
+
+    `remember`: supplied by the engine for a two-step provider. It durably stores the provider's id of this order before the
+    next call. False: stop, the attempt is no longer ours, and no call that could move money may follow.
+    """
 
     end_to_end_id: str
     amount: Money
     destination: Destination
     deadline_s: float
+    remember: Callable[[str], Awaitable[bool]] = _nothing_remembers
 
 
 @dataclass(frozen=True, slots=True)
