@@ -36,12 +36,25 @@ class Fee(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     maximum_minor: int | None = None
 
 
+class ConnectorTable:
+    """One `[connectors.NAME]` as it was written. It may hold secrets, so it shows its kind alone; `disburse/kinds.py` reads it."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
+
+    def __repr__(self) -> str:
+        return f"ConnectorTable({self.values.get('kind')!r})"
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Everything that can be set. Times in seconds, sums in minor units.
 
     `largest` and `writers`: commands in one transaction, and transactions of one bucket at a time, of a group commit.
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
     merchants are spread; 1 unless the database is a cluster. `sandbox_bank_url`: use the stand-alone sandbox bank there.
+    `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
     """
 
     data: str = str(DEFAULT_DATA)
@@ -53,6 +66,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sandbox: bool = False
     sandbox_guard: bool = False
     sandbox_bank_url: str | None = None
+    connectors: dict[str, ConnectorTable] = {}
     fees: dict[str, Fee] = {}
     minimums: dict[str, int] = {}
     sbp_members: list[str] = []
@@ -90,7 +104,7 @@ def load_settings(
         if isinstance(values.get(table), dict):
             _refuse_unknown(values[table], f"rail in [{table}]", [str(rail) for rail in Rail])
     try:
-        settings = msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings, dec_hook=_table)
         settings.fee_rules()
     except msgspec.ValidationError as error:
         raise BadSettings(f"A setting is wrong: {error}.") from None
@@ -100,6 +114,12 @@ def load_settings(
         raise BadSettings("buckets is 1 to 1024.")
     _refuse_standstill(settings)
     return settings
+
+
+def _table(wanted: type, value: Any) -> Any:
+    if wanted is not ConnectorTable or not isinstance(value, dict):
+        raise ValueError("a connector is a table, [connectors.NAME]")  # msgspec adds where, and nothing of the value
+    return ConnectorTable(value)
 
 
 def _refuse_standstill(settings: Settings) -> None:

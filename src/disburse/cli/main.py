@@ -33,6 +33,7 @@ _COMMANDS: Final = (
     ("explain", "payouts:explain", _PAYOUTS, "Everything that happened to a payout, why it is as it is, and what comes next."),
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet."),
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
+    ("connector", "connector:app", _HOUSE, "The providers that are configured: show them, ask them."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),
     ("keys", "keys:app", _HOUSE, "The keys that seal destinations: show, rotate."),
     ("quarantine", "quarantine:quarantine", _HOUSE, "Whether a restored database is held back; release it."),

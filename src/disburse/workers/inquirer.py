@@ -1,7 +1,8 @@
 """The inquirer: asks providers about attempts whose end nobody knows, without end, and records what they say.
 
 It also finds attempts whose owner fell silent (open, lease lapsed by the database's clock): those are in doubt from then on.
-It never sends anything: a new attempt starts only when stored evidence proves that the last one moved nothing.
+It sends nothing new: a new attempt starts only when stored evidence proves that the last one moved nothing. Where a provider
+deduplicates our id and does not know it, the same order goes out again (`repeat.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from disburse.connectors.contract import Connector, Question
+from disburse.connectors.contract import Connector
 from disburse.domain.outcomes import Finding, Unknown
 from disburse.domain.ports import World
 from disburse.operations.attempts import Ask, ToAsk
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.evidence import Heard
 from disburse.workers.pace import Pace
+from disburse.workers.repeat import ask_or_repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,8 @@ class Inquirer:
         connector = self._connectors.get(question.connector)
         if connector is None:
             return  # its provider is no longer configured: the doubt stays, and stands in the books
-        asked = Question(question.end_to_end_id, question.attempt.provider_reference, self._limits.call_s)
         try:
-            finding = await connector.inquire(asked)
+            finding = await ask_or_repeat(self._desk, connector, question, self._world.clock, self._limits.call_s)
         except Exception as fault:  # a connector's mistake is no answer of the provider's
             finding = Unknown(f"connector fault: {type(fault).__name__}")
         self._asked(question.connector, finding)
