@@ -166,28 +166,32 @@ async def test_a_bad_line(dsn: str, tmp_path: Path, far: Running) -> None:
     """Orders that never arrive, arrive twice, or whose answers are lost, cut, or replaced by lies: all are paid, each once."""
     made = far.merchant(answer_wait_ms=500)
     plan = {read_amount(amount, "RUB"): fate for fate, amount in FATES.items()}
-    async with standing_between(far.port, plan) as line:
-        async with near(dsn, tmp_path / "near", line.url, made, call_s=2.0) as one:
-            await one.pay(list(FATES.values()))
-            states = await one.until_final(hurry=True)
-            assert states == dict.fromkeys(FATES.values(), "paid")
-            await agree(one, far)
+    async with (
+        standing_between(far.port, plan) as line,
+        near(dsn, tmp_path / "near", line.url, made, call_s=2.0) as one,
+    ):
+        await one.pay(list(FATES.values()))
+        states = await one.until_final(hurry=True)
+        assert states == dict.fromkeys(FATES.values(), "paid")
+        await agree(one, far)
     assert line.met == set(plan.values())
 
 
 async def test_a_refused_key_keeps_payouts_waiting(dsn: str, tmp_path: Path, far: Running) -> None:
     """With a wrong key nothing fails and nothing is paid: payouts wait, and the provider is not hammered."""
     made = far.merchant()
-    async with standing_between(far.port, {}) as line:
-        async with near(dsn, tmp_path / "near", line.url, made, key="wrong") as one:
-            await one.pay(["10.00", "11.00", "12.00"])
-            async with asyncio.timeout(WITHIN_S):
-                while len(await one.rows("SELECT 1 FROM attempts WHERE state = 'not_sent'")) < 6:
-                    await asyncio.sleep(0.1)
-            assert not set((await one.states()).values()) - {"queued", "in_flight"}
-            assert line.calls <= 3  # those that were under way when the first was turned away
-            report = await verify(one.house.database)
-            assert report.holds, report.findings
+    async with (
+        standing_between(far.port, {}) as line,
+        near(dsn, tmp_path / "near", line.url, made, key="wrong") as one,
+    ):
+        await one.pay(["10.00", "11.00", "12.00"])
+        async with asyncio.timeout(WITHIN_S):
+            while len(await one.rows("SELECT 1 FROM attempts WHERE state = 'not_sent'")) < 6:
+                await asyncio.sleep(0.1)
+        assert not set((await one.states()).values()) - {"queued", "in_flight"}
+        assert line.calls <= 3  # those that were under way when the first was turned away
+        report = await verify(one.house.database)
+        assert report.holds, report.findings
     assert far.rows("SELECT 1 FROM payouts") == []
 
 

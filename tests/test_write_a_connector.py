@@ -14,17 +14,21 @@ from typing import Any
 
 import pytest
 
+from disburse.assembly import doors_of
 from disburse.connectors.contract import Connector, Question
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Accepted, NotFound, NotSent, Rejected, Settled, Unknown
+from disburse.domain.payout import PayoutState
 from disburse.kinds import make_connectors
 from disburse.protocols.wire import WireRequest
 from disburse.settings import load_settings
+from disburse.wiring import working
 from disburse.world import real_world
 from tests.connectors.loopback import Serve, Server, says, serving
 from tests.connectors.unitpay_house import http, order
 from tests.house.sources import ROOT
 from tests.strangers import installed
+from tests.test_working import house_of, pay, rich_merchant, until
 
 FILE = ROOT / "docs/how-to/a_connector.py"
 PAGE = ROOT / "docs/how-to/write-a-connector.md"
@@ -142,6 +146,35 @@ async def test_a_callback(made: Any, body: bytes, forged: bool, finding: object)
     callback = await made("http://127.0.0.1:1").read_callback(request, 5)
     assert (callback.finding if callback is not None else None) == finding
     assert callback is None or (callback.connector, callback.end_to_end_id) == ("first", "one-1")
+
+
+async def test_a_callback_reaches_the_books(dsn: str, tmp_path: Path, serve: Serve) -> None:
+    """An order that the provider took is paid once its signed callback is stored, and acknowledged only then; a forged one is not."""
+    server = await serve(says(http(b"", 503)))  # busy, whatever is asked: the order stays in doubt until the callback
+    table = {"kind": "example", "url": address(server), "secret_key": KEY}
+    async with AsyncExitStack() as opened:
+        opened.enter_context(
+            installed(tmp_path / "packages", "a_connector", FILE.read_text("utf-8"), {"example": "a_connector:KIND"})
+        )
+        house = await opened.enter_async_context(house_of(dsn, tmp_path / "data", connectors={"first": table}))
+        door = dict(doors_of(house, merchants=False))["/callbacks/first"]
+        payout = await pay(house, await rich_merchant(house), "10.00")
+        await opened.enter_async_context(working(house, api=True, workers=True))
+        await until(house, payout, PayoutState.IN_DOUBT)
+        told = json.dumps({"id": _id_in(server.requests[0]), "state": "paid", "amount": "10.00"}).encode()
+        for key, status in (("wrong", 409), (KEY, 200), (KEY, 200)):
+            signature = hmac.new(key.encode(), told, hashlib.sha256).hexdigest()
+            request = WireRequest("POST", "/callbacks/first", b"", {"x-signature": signature}, told)
+            assert (await door.answer(request)).status == status
+            [state] = await house.desk.states(payout.shard, [payout.payout_id])
+            assert (state.state is PayoutState.PAID) is (status == 200)
+        assert (await door.answer(WireRequest("GET", "/callbacks/first", b"", {}, b""))).status == 405
+
+
+def _id_in(request: bytes) -> str:
+    found = json.loads(request.split(b"\r\n\r\n")[1])["id"]
+    assert isinstance(found, str)
+    return found
 
 
 async def _nobody(callback: object) -> None:

@@ -75,7 +75,7 @@ def make_app(
         quarantined=lambda: house.installation.quarantined,
     )
     app = Kernel(
-        doors=_doors(house, doors),
+        doors=doors_of(house, merchants=doors),
         pages=pages(health, instruments.metrics),
         world=world,
         metrics=instruments.metrics,
@@ -84,7 +84,8 @@ def make_app(
     return Front(app, instruments.metrics, health)
 
 
-def _doors(house: House, merchants: bool) -> list[tuple[str, Door]]:
+def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
+    """The doors and their paths: those for `merchants`' programs, and one for each provider that calls us."""
     doors: list[tuple[str, Door]] = []
     if merchants:
         unitpay, intellectmoney = _unitpay(house), _intellectmoney(house)

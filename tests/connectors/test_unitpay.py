@@ -375,7 +375,7 @@ async def test_capabilities_say_what_the_page_promises() -> None:
     limits, fees = {Rail.CARD: Bounds(100, 60_000_00)}, {Rail.CARD: Tariff(350, 30_00)}
     async with upstream("http://127.0.0.1:1/api", rails=(Rail.CARD, Rail.SBP), limits=limits, fees=fees) as up:
         able = up.connector.capabilities
-    assert (able.rails, able.currencies) == ({Rail.CARD, Rail.SBP}, {"RUB"})
+    assert able.rails == {Rail.CARD, Rail.SBP} and able.currencies == {"RUB"}
     assert (able.deduplicates_for_s, able.not_found_final_after_s) == (math.inf, None)
     assert (able.status_by_our_id, able.two_step, able.balance, able.bank_list, able.sandbox) == (True, False, True, True, False)
     assert able.limits == {(Rail.CARD, "RUB"): Limit(100, 60_000_00)}

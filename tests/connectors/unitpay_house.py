@@ -60,8 +60,8 @@ async def upstream(url: str, *, clock: Clock | None = None, **settings: Any) -> 
         return transports[-1]
 
     alerts = Alerts()
-    given = UnitPaySettings(**({"login": LOGIN, "secret_key": Secret(lambda: KEY), "url": url} | settings))
-    yield Upstream(make("up", given, Surroundings(clock, transport, alerts, no_spool)), alerts)
+    given: dict[str, Any] = {"login": LOGIN, "secret_key": Secret(lambda: KEY), "url": url, **settings}
+    yield Upstream(make("up", UnitPaySettings(**given), Surroundings(clock, transport, alerts, no_spool)), alerts)
     for one in transports:
         await one.close()
 
