@@ -28,6 +28,7 @@ class Fate(StrEnum):
     CUT_ANSWER = "the call is passed on, half of its answer comes back"
     SAY_502 = "the call is passed on, a gateway's page comes back"
     SAY_500_REFUSED = "the call is passed on, HTTP 500 with a refusal comes back"
+    SAY_REFUSED = "the call is passed on, HTTP 200 with a listed refusal comes back, as to the second copy of an order"
     SAY_HTML = "the call goes nowhere, a page comes back on HTTP 200"
     SAY_UNLISTED = "the call is passed on, an unlisted code comes back"
     SAY_ANOTHER_ID = "the call is passed on, a refusal of another id comes back"
@@ -77,6 +78,7 @@ class Mischief:
             Fate.CUT_ANSWER: answer[: len(answer) // 2],
             Fate.SAY_502: http(b"<html>Bad Gateway</html>", 502),
             Fate.SAY_500_REFUSED: http(error(122), 500),
+            Fate.SAY_REFUSED: http(error(103)),
             Fate.SAY_HTML: http(b"<html>Welcome</html>"),
             Fate.SAY_UNLISTED: http(error(777)),
             Fate.SAY_ANOTHER_ID: http(json.dumps(result("error", transactionId="another")).encode()),

@@ -158,6 +158,7 @@ FATES = {
     Fate.PASS: "10.00", Fate.RESET: "12.00", Fate.SWALLOW: "13.00", Fate.LOSE_ANSWER: "14.00",
     Fate.CUT_ANSWER: "15.00", Fate.SAY_502: "16.00", Fate.SAY_500_REFUSED: "17.00", Fate.SAY_HTML: "18.00",
     Fate.SAY_UNLISTED: "19.00", Fate.SAY_ANOTHER_ID: "20.00", Fate.TWICE: "21.00",
+    Fate.SAY_REFUSED: "22.00",
 }  # fmt: skip
 """What happens to the first massPayment of each amount on its way."""
 

@@ -213,6 +213,41 @@ async def test_an_unlisted_code_is_doubt_and_an_alert(serve: Serve, code: int, a
         assert up.alerts.told == [("up", "unlisted_code", code)]
 
 
+@pytest.mark.parametrize(
+    "body, outcome",
+    [
+        (result("success"), Settled("114233", PAID)),
+        (result("not_completed"), Accepted("114233")),
+        (result("error"), Rejected("refused by the provider", provider_reference="114233")),
+    ],
+    ids=str,
+)
+async def test_a_refusal_of_an_id_that_is_known_is_not_believed(serve: Serve, body: dict[str, Any], outcome: Any) -> None:
+    """A gateway repeated our order, and the second copy was refused: what the provider has of the id counts, and a person is told."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        return await says(http(error(103) if number == 1 else body))(number, writer)
+
+    server = await serve(answer)
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == outcome
+        assert up.alerts.told == [("up", "refused_and_known", 103)]
+    assert [call_of(request).method for request in server.requests] == ["massPayment", "massPaymentStatus"]
+
+
+@pytest.mark.parametrize("then", [http(error(-32602)), http(error(777)), http(b"<html>", 502), b"", http(result("success", transactionId="x"))])
+async def test_a_refusal_stands_where_nothing_is_known(serve: Serve, then: bytes) -> None:
+    """Whatever else the confirming question comes to, the first and only order was refused by a listed code."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        return await says(http(error(103)) if number == 1 else then, then=bool(then))(number, writer)
+
+    server = await serve(answer)
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == Rejected(TABLE[103].reason, elsewhere=True)
+        assert up.alerts.told == []
+
+
 @pytest.mark.parametrize("code", [3200, 32000, -3200])
 async def test_misprints_of_the_key_error_are_read(serve: Serve, code: int) -> None:
     """3200, 32000 and -3200 are -32000 (Q1)."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from disburse.connectors.transport import HttpTransport
 from disburse.connectors.unitpay_reading import Reading, read_order_answer, read_status_answer
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.money import BadAmount, Money, read_amount
-from disburse.domain.outcomes import Absent, Finding, NotSent, Outcome, Unknown
+from disburse.domain.outcomes import Absent, Accepted, Finding, NotSent, Outcome, Rejected, Settled, Unknown
 from disburse.protocols import unitpay
 from disburse.protocols.unitpay_upstream import LARGEST
 from disburse.protocols.wire import WireAnswer, WireRequest
@@ -108,19 +109,38 @@ class UnitPayConnector:
         """Nothing runs."""
 
     async def submit(self, order: Order) -> Outcome:
-        """massPayment with our end-to-end id as transactionId, once."""
+        """massPayment with our end-to-end id as transactionId, once. A refusal by code is confirmed by a question."""
         if self._clock.monotonic() < self._rest_until:
             return NotSent("resting, since the provider does not take our key")
         if order.amount.currency != CURRENCY or order.destination.rail not in self._settings.rails:
             return NotSent("this connector does not carry such orders")
+        ends = self._clock.monotonic() + order.deadline_s
         answer = await self._ask(_mass_payment(order, self._settings, self._credentials()), order.deadline_s)
         if not isinstance(answer, WireAnswer):
             return answer
         reading = read_order_answer(answer, order)
+        if isinstance(reading.finding, Rejected) and reading.code is not None:
+            reading = await self._confirmed(reading, order.end_to_end_id, ends)
         self._tell(reading)
         if isinstance(reading.outcome, Absent):
             self._rest_until = self._clock.monotonic() + KEY_REST_S
         return reading.outcome
+
+    async def _confirmed(self, refusal: Reading, end_to_end_id: str, ends: float) -> Reading:
+        """A refusal by code, unless the provider knows the id all the same.
+
+        The page: in the answer to a repeat such a code proves nothing, since the provider may look at balance or limits before
+        it looks the id up. We send once; but a gateway may repeat a GET by itself, and a database that was restored may have
+        forgotten that it sent. The first copy would then be paid, and the second refused for want of the money it cost.
+        """
+        left_s = ends - self._clock.monotonic()
+        answer = await self._ask(unitpay.MassPaymentStatus(self._credentials(), end_to_end_id), left_s)
+        if not isinstance(answer, WireAnswer):
+            return refusal
+        known = read_status_answer(answer, Question(end_to_end_id, None, left_s))
+        if isinstance(known.finding, Settled | Accepted | Rejected):
+            return replace(known, alert="refused_and_known", code=refusal.code)
+        return refusal
 
     async def inquire(self, question: Question) -> Finding:
         """massPaymentStatus, by our id."""
