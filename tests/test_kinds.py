@@ -21,7 +21,7 @@ from disburse.connectors.unitpay import UnitPayConnector
 from disburse.domain.outcomes import Unknown
 from disburse.kinds import Configured, kinds, make_connectors
 from disburse.logs import configure
-from disburse.settings import BadSettings, Settings, load_settings
+from disburse.settings import BadSettings, Settings, load_settings, plain_settings, settings_from
 from disburse.wiring import route_of, routes_of
 from disburse.world import real_world
 from tests.connectors.certificates import Authority
@@ -173,6 +173,18 @@ async def test_settings_show_no_secret(tmp_path: Path, stack: AsyncExitStack) ->
     made = make_connectors(settings, real_world().clock, tmp_path, stack)
     shown = f"{settings!r} {settings} {made!r} {pickle.loads(pickle.dumps(settings))!r}"
     assert SECRET not in shown and "unitpay" in shown
+
+
+async def test_a_door_process_has_the_same_connectors(tmp_path: Path, stack: AsyncExitStack) -> None:
+    """Settings that travel to a process of ours as a line of JSON make the same connectors there."""
+    settings = settings_of(tmp_path, ACME + "[connectors.acme.limits.card]\nmaximum_minor = 7\n", sandbox=True)
+    arrived = settings_from(json.loads(json.dumps(plain_settings(settings))))
+    here, there = (make_connectors(one, real_world().clock, tmp_path, stack) for one in (settings, arrived))
+    assert {name: one.connector.capabilities for name, one in here.items()} == {
+        name: one.connector.capabilities for name, one in there.items()
+    }
+    made = there["acme"].connector
+    assert isinstance(made, UnitPayConnector) and made._credentials().secret_key == SECRET
 
 
 @pytest.mark.parametrize("source", ["text", "file", "environment"])

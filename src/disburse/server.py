@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -53,17 +54,17 @@ async def serve(
     signals: bool = True,
     on_listening: Callable[[int], None] | None = None,
     on_stopping: Callable[[], None] | None = None,
+    sockets: list[socket.socket] | None = None,
 ) -> None:
     """Serve an ASGI application until SIGTERM, SIGINT or `stop`; requests under way get `stop_within_s` to end.
 
-    Port 0 takes a free one; `on_listening` is told which. A second signal ends it at once.
+    Port 0 takes a free one; `on_listening` is told which. `sockets` are bound already. A second signal ends it at once.
     Raises CannotListen and BadCertificate.
     """
     context = tls_context(tls_cert, tls_key) if tls_cert is not None else None
-    limits = replace(limits, connections=connections_possible(limits.connections))
+    limits, listeners = replace(limits, connections=connections_possible(limits.connections)), sockets or await listen(host, port)
     state, config, stop = ServerState(), _configured(app), stop or asyncio.Event()
     sweeper = Sweeper(state, world.clock, limits, metrics, logger)
-    listeners = await listen(host, port)
     bound: int = listeners[0].getsockname()[1]
     servers, hurry = [], asyncio.Event()
     sweeping = asyncio.create_task(sweeper.run())

@@ -53,7 +53,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
     `largest` and `writers`: commands in one transaction, and transactions of one bucket at a time, of a group commit.
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
-    merchants are spread; 1 unless the database is a cluster. `sandbox_bank_url`: use the stand-alone sandbox bank there.
+    merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
+    where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
     """
 
@@ -79,6 +80,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     buckets: int = 1
     largest: int = 500
     writers: int = 2
+    processes: int = 0
     log_level: str = "info"
 
     def fee_rules(self) -> dict[str, FeeRule]:
@@ -112,8 +114,21 @@ def load_settings(
         raise BadSettings(f"A fee is wrong: {error}.") from None
     if not 1 <= settings.buckets <= 1024:
         raise BadSettings("buckets is 1 to 1024.")
+    if not 0 <= settings.processes <= 64:
+        raise BadSettings("processes is 1 to 64, or 0 for one for each core.")
     _refuse_standstill(settings)
     return settings
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Settings as plain values, for a process of ours that needs the same. Secrets that stand in them are in clear: never log it."""
+    plain: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=lambda table: table.values)
+    return plain
+
+
+def settings_from(plain: Mapping[str, Any]) -> Settings:
+    """The settings of `plain_settings`."""
+    return msgspec.convert(plain, Settings, dec_hook=_table)
 
 
 def _table(wanted: type, value: Any) -> Any:

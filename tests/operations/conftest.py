@@ -9,6 +9,7 @@ from disburse.storage.database import Database
 from tests.operations.shop import Shop
 
 
-@pytest.fixture
-def shop(database: Database, world: World) -> Shop:
-    return Shop(database, world)
+@pytest.fixture(params=["careful", "hopeful"])
+def shop(database: Database, world: World, request: pytest.FixtureRequest) -> Shop:
+    """Whatever is true of operations is true of both ways of writing."""
+    return Shop(database, world, hopeful=request.param == "hopeful")

@@ -20,7 +20,7 @@ from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.payouts import Act, CreatePayout, Found
 from disburse.storage import payouts as stored
-from disburse.storage.database import Database, Transaction
+from disburse.storage.database import Database, Hope, Transaction
 from disburse.storage.unit import Unit
 
 T = TypeVar("T")
@@ -31,10 +31,17 @@ OTHER = Route("other", frozenset({"card"}), frozenset({"RUB"}))
 
 
 class Shop:
-    """Operations on one bucket, each call a transaction of its own."""
+    """Operations on one bucket, each call a transaction of its own; `hopeful`: as doors and workers run them, else carefully."""
 
-    def __init__(self, database: Database, world: World, *, shard: int = 0, routes: Sequence[Route] = (SANDBOX,)) -> None:
+    def __init__(
+        self, database: Database, world: World, *, shard: int = 0, routes: Sequence[Route] = (SANDBOX,), hopeful: bool = False
+    ) -> None:
         self.database, self.world, self.shard, self.routes = database, world, shard, list(routes)
+        self.hopeful = hopeful
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run a writing operation in a transaction."""
+        return await self.database.run(work, hope=Hope() if self.hopeful else None)
 
     def now(self) -> datetime:
         return self.world.clock.now()
@@ -67,7 +74,7 @@ class Shop:
         )  # fmt: skip
 
     async def create(self, *commands: CreatePayout) -> list[Any]:
-        return await self.database.run(lambda tx: payouts.create(tx, self.shard, commands))
+        return await self.write(lambda tx: payouts.create(tx, self.shard, commands))
 
     async def paid_out(self, merchant: int, reference: str | None = None, amount: int = 1000, **more: Any) -> Payout:
         """A payout made and queued."""
@@ -79,7 +86,7 @@ class Shop:
         return Act(payout.payout_id, merchant or payout.merchant_id, at or self.now(), "merchant:test")
 
     async def execute(self, *acts: Act) -> list[Any]:
-        return await self.database.run(lambda tx: payouts.execute(tx, self.shard, acts))
+        return await self.write(lambda tx: payouts.execute(tx, self.shard, acts))
 
     async def cancel(self, *acts: Act) -> list[Any]:
         return await self.database.run(lambda tx: payouts.cancel(tx, self.shard, acts))
@@ -89,7 +96,7 @@ class Shop:
 
     async def claim(self, payout: Payout, number: int = 1, *, owner: str = "worker-a", lease_s: float = 30) -> Opened | None:
         one = Claim(payout.payout_id, number, payout.merchant_id, owner, lease_s, self.now())
-        return (await self.database.run(lambda tx: attempts.claim(tx, self.shard, [one], routes=self.routes)))[0]
+        return (await self.write(lambda tx: attempts.claim(tx, self.shard, [one], routes=self.routes)))[0]
 
     async def opened(self, payout: Payout, number: int = 1) -> Opened:
         opened = await self.claim(payout, number)
@@ -102,7 +109,7 @@ class Shop:
         return Heard(opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where)
 
     async def hear(self, *messages: Heard) -> list[Applied]:
-        return await self.database.run(lambda tx: evidence.record(tx, self.shard, messages, routes=self.routes))
+        return await self.write(lambda tx: evidence.record(tx, self.shard, messages, routes=self.routes))
 
     async def hear_of(self, opened: Opened, verdict: Verdict, **more: Any) -> Applied:
         return (await self.hear(self.message(opened, verdict, **more)))[0]

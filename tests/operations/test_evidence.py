@@ -250,8 +250,8 @@ async def test_a_callback_finds_its_payout_by_the_id_alone(shop: Shop) -> None:
 async def test_what_matches_nothing_is_kept(shop: Shop, change: dict[str, str]) -> None:
     """A message about nothing we sent is stored as unmatched, once, and changes nothing."""
     opened = await under_way(shop)
-    if number := change.pop("attempt", None):
-        change = {"end_to_end_id": opened.end_to_end_id[:-1] + number}
+    if "attempt" in change:
+        change = {"end_to_end_id": opened.end_to_end_id[:-1] + change["attempt"]}
     message = replace(shop.message(opened, Settled("p"), kind="callback"), payout=None, **change)  # type: ignore[arg-type]
     assert [one.effect for one in await shop.hear(message, message)] == ["unmatched", "repeated"]
     assert (await shop.hear(message))[0].effect == "repeated"

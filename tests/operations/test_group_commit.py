@@ -263,11 +263,14 @@ async def test_a_caller_who_leaves_does_not_stop_its_command(shop: Shop, gate: G
 # --- when the database breaks ---
 
 
+@pytest.mark.parametrize("hopeful", [False, True])
 @pytest.mark.parametrize("fate", [BEFORE, AFTER])
-async def test_an_unknown_commit_is_resolved(shop: Shop, wired: Database, wire: tuple[Wire, str], fate: str) -> None:
+async def test_an_unknown_commit_is_resolved(
+    shop: Shop, wired: Database, wire: tuple[Wire, str], fate: str, hopeful: bool
+) -> None:
     """Whether the lost COMMIT was done or not, the command is carried out once, and its caller is told that it is fresh."""
     await shop.merchant(1, money=5000)
-    queue = GroupCommit(wired, payouts.create, shop.world.clock)
+    queue = GroupCommit(wired, payouts.create, shop.world.clock, hopeful=hopeful)
     wire[0].plan = iter([fate, fate, fate])
     answers = await all_of(queue, [shop.draft(1, "r"), shop.draft(1, "r"), shop.draft(1, "s")])
     assert [answer.fresh for answer in answers] == [True, False, True]
@@ -307,7 +310,10 @@ async def test_no_account_holds_more_than_it_can(shop: Shop) -> None:
     assert await shop.balances(1) == {"available": MAX_MINOR, "funding": -MAX_MINOR}
 
 
-async def test_a_wire_that_breaks_all_the_time(shop: Shop, wired: Database, wire: tuple[Wire, str]) -> None:
+@pytest.mark.parametrize("hopeful", [False, True])
+async def test_a_wire_that_breaks_all_the_time(
+    shop: Shop, wired: Database, wire: tuple[Wire, str], hopeful: bool
+) -> None:
     """Half of all COMMITs lost, one way or the other: each command is carried out exactly once, and its caller knows."""
     await shop.merchant(1, money=10**9)
     chance = random.Random(7)
@@ -317,7 +323,7 @@ async def test_a_wire_that_breaks_all_the_time(shop: Shop, wired: Database, wire
             yield chance.choice([WHOLE, WHOLE, BEFORE, AFTER])
 
     wire[0].plan = fates()
-    queue = GroupCommit(wired, payouts.create, shop.world.clock, largest=4, writers=3)
+    queue = GroupCommit(wired, payouts.create, shop.world.clock, largest=4, writers=3, hopeful=hopeful)
     answers = await all_of(queue, [shop.draft(1, f"r{n}") for n in range(120)])
     assert all(isinstance(answer, Found) and answer.fresh for answer in answers)
     assert min(wire[0].seen[BEFORE], wire[0].seen[AFTER]) >= 3

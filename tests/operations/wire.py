@@ -1,5 +1,7 @@
 """A wire between the program and PostgreSQL that breaks at COMMIT: before the server hears of it, or before we hear the answer.
 
+A hopeful transaction has no COMMIT of its own: its one writing statement, outside any transaction, is one too.
+
 So both kinds of unknown commit happen when a test wants them, on a real server that did commit or did not.
 """
 
@@ -7,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-_COMMIT = b"COMMIT\0"
+_BEGIN, _COMMIT = b"BEGIN\0", b"COMMIT\0"
+_PREPARED = re.compile(rb"P.{4}(__asyncpg_stmt_\w+__)\0WITH locked", re.DOTALL)
+_BOUND = re.compile(rb"B.{4}[^\0]*\0(__asyncpg_stmt_\w+__)\0", re.DOTALL)
 _CHUNK = 1 << 16
 
 BEFORE = "before"
@@ -21,6 +26,20 @@ BEFORE = "before"
 AFTER = "after"
 """The server commits and the connection breaks before its answer arrives: everything was done."""
 WHOLE = "whole"
+
+
+class Commits:
+    """Finds what commits in what one connection says."""
+
+    def __init__(self) -> None:
+        self._writing: set[bytes] = set()
+        self._begun = False
+
+    def are_in(self, data: bytes) -> bool:
+        """Whether this makes the server commit."""
+        self._writing |= set(_PREPARED.findall(data))
+        self._begun = (self._begun or _BEGIN in data) and _COMMIT not in data
+        return _COMMIT in data or (not self._begun and any(name in self._writing for name in _BOUND.findall(data)))
 
 
 class Wire:
@@ -34,12 +53,13 @@ class Wire:
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it or the plan breaks it."""
         from_server, to_server = await asyncio.open_unix_connection(self._server_socket)
-        broken = asyncio.Event()
+        broken, commits = asyncio.Event(), Commits()
         back = asyncio.create_task(self._back(from_server, writer, broken))
         try:
             while data := await reader.read(_CHUNK):
-                fate = next(self.plan, WHOLE) if _COMMIT in data else WHOLE
-                self.seen[fate] += _COMMIT in data
+                commit = commits.are_in(data)
+                fate = next(self.plan, WHOLE) if commit else WHOLE
+                self.seen[fate] += commit
                 if fate == BEFORE:
                     return
                 if fate == AFTER:

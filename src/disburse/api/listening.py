@@ -72,19 +72,47 @@ async def listen(host: str, port: int) -> list[socket.socket]:
     addresses = sorted({(family, place[0]) for family, _, _, _, place in found})
     bound: list[socket.socket] = []
     for family, address in addresses:
-        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind((address, bound[0].getsockname()[1] if bound else port))
-            listener.setblocking(False)
-            bound.append(listener)
+            bound.append(_bound(family, str(address), bound[0].getsockname()[1] if bound else port))
         except OSError as fault:
-            listener.close()
             if not bound:
                 raise CannotListen(f"Nothing can listen at {host}:{port}: {fault.strerror}.") from None
     return bound
+
+
+async def listen_together(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """As `listen`, for so many processes: the system deals new connections out among the sets. Raises CannotListen."""
+    alone = await listen(host, port)  # sockets that share would also share with another program of ours: this one does not
+    if count == 1:
+        return [alone]
+    addresses = [(listener.family, _place(listener)) for listener in alone]
+    for listener in alone:
+        listener.close()
+    try:
+        return [[_bound(family, *place, shared=True) for family, place in addresses] for _ in range(count)]
+    except OSError as fault:
+        raise CannotListen(f"Nothing can listen at {host}:{port}: {fault.strerror}.") from None
+
+
+def _place(listener: socket.socket) -> tuple[str, int]:
+    host, port = listener.getsockname()[:2]
+    return str(host), int(port)
+
+
+def _bound(family: int, address: str, port: int, *, shared: bool = False) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def connections_possible(wanted: int) -> int:

@@ -1,7 +1,7 @@
 """What is measured, for Prometheus. Lives here: the names, the cheap counting on hot paths, and the scrape.
 
-Two kinds of figures. *Counted here*: batch sizes, latencies, outcomes, contradictions; each process counts its own and
-Prometheus adds them up. *Facts*: how many payouts are under way, where the money is, how old the oldest doubt is; every
+Two kinds of figures. *Counted here*: batch sizes, latencies, outcomes, contradictions; each process counts its own. The
+processes of one `serve` add theirs up (`others`, `metrics_sum.py`), those of several Prometheus does. *Facts*: how many payouts are under way, where the money is, how old the oldest doubt is; every
 process would say the same, so take one of them (`max without (instance)`).
 
 Facts are read from the database when somebody scrapes, at most every 5 s, and never so often that reading them takes more
@@ -12,7 +12,7 @@ says how old those are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from disburse.api.metrics_sum import added_up
 from disburse.domain.outcomes import Verdict
 from disburse.domain.payout import FINAL
 from disburse.domain.ports import Clock
@@ -67,10 +68,14 @@ ReadFacts = Callable[[], Awaitable[Facts]]
 
 
 class Metrics:
-    """Everything one process measures. All but `page` cost about a microsecond."""
+    """Everything one process measures. All but `page` cost about a microsecond.
+
+    `others`: asks the processes that share this one's port for what `counted` says there.
+    """
 
     def __init__(self, clock: Clock, *, read_facts: ReadFacts | None = None) -> None:
         self.registry = CollectorRegistry()
+        self.others: Callable[[], Awaitable[Sequence[str]]] | None = None
         self._clock = clock
         self._facts = _FactsReader(clock, read_facts) if read_facts is not None else None
         counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
@@ -89,8 +94,6 @@ class Metrics:
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
         self._batch_of: dict[str, Callable[[float], None]] = {}
         ProcessCollector(registry=self.registry)
-        if self._facts is not None:
-            self.registry.register(self._facts)
 
     def request(self, surface: str, outcome: str) -> Callable[[float], None]:
         """Where the seconds of such answers are told. Ask once and keep it: that is what makes it cheap."""
@@ -134,9 +137,19 @@ class Metrics:
 
     async def page(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        if self._facts is not None:
-            await self._facts.refresh()
+        others = asyncio.create_task(_asked(self.others))
+        if self._facts is None:
+            return added_up(self.counted(), await others)
+        await self._facts.refresh()
+        return added_up(self.counted(), await others) + generate_latest(self._facts.registry)
+
+    def counted(self) -> bytes:
+        """What this process counted, without the facts that every process would tell."""
         return generate_latest(self.registry)
+
+
+async def _asked(others: Callable[[], Awaitable[Sequence[str]]] | None) -> Sequence[str]:
+    return await others() if others is not None else ()
 
 
 _FINAL: Final = frozenset(str(state) for state in FINAL)
@@ -146,6 +159,8 @@ class _FactsReader(Collector):
     """The last facts read, and when to read them again."""
 
     def __init__(self, clock: Clock, read: ReadFacts) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
         self._clock = clock
         self._read = read
         self._last: Facts | None = None

@@ -5,7 +5,7 @@ Lives here: the figures (a) to (f) and the servers and databases they need. The 
 
 (a) payouts durably accepted a second over HTTP over pgbench's TPC-B transactions a second, same server, same settings;
 (b) the same with one merchant over 1,000; (c) whole lives over (a) at 256 connections; (d) p99 of massPayment at half the load
-of (c), workers on; (e) group commit over one transaction a payout; (f) resident memory of our process afterwards.
+of (c), workers on; (e) group commit over one transaction a payout; (f) resident memory of our processes afterwards.
 """
 
 from __future__ import annotations
@@ -231,10 +231,15 @@ def _tpcb(endpoint: Endpoint, seconds: float) -> float:
 
 
 def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    """The memory of a process and of those it started, all in all."""
+    total_kb, wanted = 0, {pid}
+    for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda path: int(path.parent.name)):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if int(fields["Pid"]) == pid or int(fields["PPid"]) in wanted:
+                wanted.add(int(fields["Pid"]))
+                total_kb += int(fields.get("VmRSS", "0").split()[0])
+    return total_kb / 1024
 
 
 def _ratios(figures: Figures) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`disburse serve`: doors and workers of one installation, in one process or in several."""
+"""`disburse serve`: doors and workers of one installation, in one process or in several (`crew.py`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -15,18 +16,22 @@ import structlog
 from cyclopts import Parameter
 
 from disburse import __version__, logs, server
-from disburse.api.listening import DEFAULT_LIMITS, tls_context
+from disburse.api.listening import DEFAULT_LIMITS, listen_together, tls_context
 from disburse.assembly import Front, Instruments, make_app
 from disburse.cli import show
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, house_of
+from disburse.crew import Crew, cores
 from disburse.domain.ports import World
-from disburse.settings import BadSettings, Settings
+from disburse.settings import BadSettings, Settings, plain_settings
 from disburse.wiring import House, working
 from disburse.world import real_world
 
 Role = Literal["all", "api", "worker"]
 Level = Literal["debug", "info", "warning", "error"]
+
+MOST_BY_ITSELF: Final = 4
+"""So many processes at most, unless the settings say how many: PostgreSQL needs cores too."""
 
 STOP_WITHIN_S: Final = 3.0
 """So long may requests under way take to end; calls to providers then get their own time, and all of it is under 10 s."""
@@ -52,17 +57,23 @@ def serve(
     unsafe_database: Annotated[
         bool | None, Parameter(help="Run on a database that may forget what it acknowledged.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        Parameter(help="How many processes share the work (default: one for each core, at most 4); 1: all in this one."),
+    ] = None,
     log_level: Annotated[Level | None, Parameter(help="What is logged on standard error.")] = None,
     place: Place = HERE,
 ) -> None:
     """Serve the APIs and send payouts, until it is interrupted (SIGTERM or Ctrl-C).
 
     One port: /api (UnitPay), /personal/ (IntellectMoney), /healthz, /readyz, /metrics. A worker alone serves the last three,
-    and only where --listen is given.
+    and only where --listen is given. With several processes the doors are beside the one that was started, which works;
+    all of them end with it.
     """
     settings = place.load(
         listen=listen, sandbox=sandbox, sandbox_guard=sandbox_guard, sandbox_bank_url=sandbox_bank_url,
-        tls_cert=_text(tls_cert), tls_key=_text(tls_key), unsafe_database=unsafe_database, log_level=log_level,
+        tls_cert=_text(tls_cert), tls_key=_text(tls_key), unsafe_database=unsafe_database, processes=processes,
+        log_level=log_level,
     )  # fmt: skip
     address = _address(settings)
     if settings.log_level not in ("debug", "info", "warning", "error"):
@@ -85,7 +96,33 @@ class _Address:
 async def _serve(settings: Settings, world: World, role: Role, address: _Address | None, as_json: bool) -> None:
     instruments = Instruments(world)
     logger = structlog.get_logger("serve")
-    stop = asyncio.Event()
+    processes = 1 if role == "worker" else settings.processes or min(cores(), MOST_BY_ITSELF)
+    apart = role == "all" and processes > 1  # this process works, and all doors are beside it
+    doors = processes - 1
+    async with house_of(settings, world, instruments.gauges) as house:
+        front = make_app(house, instruments, doors=role != "worker")
+        logger.info("opened", version=__version__, role=role, data=str(house.data), pid=os.getpid())
+        if house.installation.quarantined:
+            logger.warning("in quarantine: the database was restored or copied, and nothing is sent")
+        sets = await listen_together(address.host, address.port, doors + (not apart)) if address is not None else []
+        url = _url(settings, address, sets[0]) if address is not None else None
+        own = None if apart or not sets else sets.pop()
+        order = {"settings": plain_settings(house.settings)}
+        async with (
+            working(house, api=role != "worker" and not apart, workers=role != "api") as loops,
+            Crew(world.clock, logger, sets, order, instruments.metrics.counted) as crew,
+        ):
+            front.metrics.others = crew.counted
+            loops += crew.loops
+            await serve_front(front, house, own, loops, lambda: _announce(house, role, url, as_json), crew.dismiss)
+
+
+async def serve_front(
+    front: Front, house: House, sockets: list[socket.socket] | None, loops: Sequence[asyncio.Task[None]],
+    ready: Callable[[], None], on_stopping: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """Serve at these sockets, if any, until told to stop or a loop breaks; what broke it is raised."""
+    logger, stop = structlog.get_logger("serve"), asyncio.Event()
     broken: list[BaseException] = []
 
     def ended(loop: asyncio.Task[None]) -> None:
@@ -95,47 +132,39 @@ async def _serve(settings: Settings, world: World, role: Role, address: _Address
             logger.error("a loop broke, so the process ends", exc_info=fault)
             stop.set()
 
-    async with house_of(settings, world, instruments.gauges) as house:
-        front = make_app(house, instruments, doors=role != "worker")
-        logger.info("opened", version=__version__, role=role, data=str(house.data), pid=os.getpid())
-        if house.installation.quarantined:
-            logger.warning("in quarantine: the database was restored or copied, and nothing is sent")
-        async with working(house, api=role != "worker", workers=role != "api") as loops:
-            for loop in loops:
-                loop.add_done_callback(ended)
-            if address is None:
-                _announce(house, role, None, as_json)
-                await _until_told(stop)
-            else:
-                await _listen(front, house, address, stop, lambda url: _announce(house, role, url, as_json))
+    def stopping() -> None:
+        front.health.stopping = True
+        on_stopping()
+
+    for loop in loops:
+        loop.add_done_callback(ended)
+    if sockets is None:
+        ready()
+        await _until_told(stop)
+    else:
+        await server.serve(
+            front.app,
+            host=sockets[0].getsockname()[0],
+            port=sockets[0].getsockname()[1],
+            world=house.world,
+            metrics=front.metrics,
+            logger=structlog.get_logger("server"),
+            tls_cert=house.settings.tls_cert,
+            tls_key=house.settings.tls_key,
+            limits=replace(DEFAULT_LIMITS, stop_within_s=STOP_WITHIN_S),
+            stop=stop,
+            on_listening=lambda _: ready(),
+            on_stopping=stopping,
+            sockets=sockets,
+        )
     if broken:
         raise broken[0]
 
 
-async def _listen(
-    front: Front, house: House, address: _Address, stop: asyncio.Event, ready: Callable[[str], None]
-) -> None:
-    settings = house.settings
+def _url(settings: Settings, address: _Address, sockets: Sequence[socket.socket]) -> str:
     scheme = "https" if settings.tls_cert is not None else "http"
     host = f"[{address.host}]" if ":" in address.host else address.host
-
-    def stopping() -> None:
-        front.health.stopping = True
-
-    await server.serve(
-        front.app,
-        host=address.host,
-        port=address.port,
-        world=house.world,
-        metrics=front.metrics,
-        logger=structlog.get_logger("server"),
-        tls_cert=settings.tls_cert,
-        tls_key=settings.tls_key,
-        limits=replace(DEFAULT_LIMITS, stop_within_s=STOP_WITHIN_S),
-        stop=stop,
-        on_listening=lambda port: ready(f"{scheme}://{host}:{port}"),
-        on_stopping=stopping,
-    )
+    return f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
 
 
 def _announce(house: House, role: Role, url: str | None, as_json: bool) -> None:

@@ -20,9 +20,9 @@ from disburse.domain.identifiers import end_to_end_id
 from disburse.domain.payout import Payout, PayoutState, Step, advance
 from disburse.domain.routing import Route, choose
 from disburse.domain.schedule import ask_in_s
-from disburse.operations.payouts import move_row
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
+from disburse.storage.payouts import Claimable
 from disburse.storage.unit import Unit
 
 FROZEN_REST = timedelta(minutes=10)
@@ -69,31 +69,30 @@ async def claim(
     That is one that somebody else has, that no route can carry (it fails), or that a provider spoke of already (it is asked about).
     """
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
-    found = await payouts.with_attempts(tx, shard, [(one.payout_id, one.number) for one in claims])
+    found = await payouts.to_claim(tx, shard, [(one.payout_id, one.number) for one in claims])
     again = [one.payout_id for one in claims if one.number > 1]
     refused = await payouts.refused_by(tx, shard, again) if again else {}
-    fresh = [end_to_end_id(payout.base, one.number) for payout, one in found.values() if one.connector is None]
-    spoken_of = await payouts.heard_from(tx, shard, fresh)
-    clock = await tx.database_now()
     results: list[Opened | None] = []
     frozen: list[tuple[UUID, int, datetime]] = []
     for one in claims:
-        pair = found.get((one.payout_id, one.number))
-        if pair is None:
+        it = found.get((one.payout_id, one.number))
+        if it is None:
             results.append(None)
-        elif tx.rerun and pair[1].state is AttemptState.OPEN and (pair[1].owner, pair[1].opened_at) == (one.owner, one.at):
-            results.append(_opened(*pair))  # this very claim, whose commit we did not hear of
-        elif pair[1].state is AttemptState.DUE and pair[0].state is PayoutState.QUEUED and pair[0].frozen is None:
-            sent_before = spoken_of.get(end_to_end_id(pair[0].base, one.number))
-            tried = refused.get(one.payout_id, set())
-            results.append(_open(unit, one, *pair, routes=routes, tried=tried, clock=clock, sent_before=sent_before))
+        elif tx.rerun and it.attempt.state is AttemptState.OPEN and _ours(it.attempt, one):
+            results.append(_opened(it.payout, it.attempt))  # this very claim, whose commit we did not hear of
+        elif it.attempt.state is AttemptState.DUE and it.payout.state is PayoutState.QUEUED and it.payout.frozen is None:
+            results.append(_open(unit, one, it, routes=routes, tried=refused.get(one.payout_id, set())))
         else:
-            if pair[0].frozen is not None and pair[1].state is AttemptState.DUE:
-                frozen.append((one.payout_id, one.number, clock + FROZEN_REST))
+            if it.payout.frozen is not None and it.attempt.state is AttemptState.DUE:
+                frozen.append((one.payout_id, one.number, it.clock + FROZEN_REST))
             results.append(None)
     await unit.write()
     await payouts.postpone(tx, shard, frozen)
     return results
+
+
+def _ours(attempt: Attempt, one: Claim) -> bool:
+    return (attempt.owner, attempt.opened_at) == (one.owner, one.at)
 
 
 def _opened(payout: Payout, attempt: Attempt) -> Opened:
@@ -102,10 +101,8 @@ def _opened(payout: Payout, attempt: Attempt) -> Opened:
     return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id)
 
 
-def _open(
-    unit: Unit, one: Claim, payout: Payout, attempt: Attempt, *, routes: Sequence[Route], tried: set[str], clock: datetime,
-    sent_before: str | None,
-) -> Opened | None:
+def _open(unit: Unit, one: Claim, it: Claimable, *, routes: Sequence[Route], tried: set[str]) -> Opened | None:
+    payout, sent_before = it.payout, it.spoken_of_by
     before, actor = payout.state, f"worker:{one.owner}"
     connector = sent_before or choose(
         routes, payout.rail, payout.currency, sandbox_only=payout.sandbox_only, tried=tried
@@ -118,16 +115,13 @@ def _open(
         unit.post(payout.books.release(), one.at, actor)
         unit.add("heard", (payout.payout_id, one.number, AttemptState.DUE, AttemptState.NOT_SENT, "no_route", 0, None, None,
                            one.at, None))  # fmt: skip
-    payout.last_event = unit.event(
-        payout.merchant_id, payout.payout_id, f"payout.{payout.state}", one.at, actor, state=payout.state,
-        attempt=one.number, detail=payout.reason,
-    )  # fmt: skip
-    unit.add("moves", move_row(payout, before))
+    unit.tell(payout, f"payout.{payout.state}", one.at, actor, attempt=one.number, detail=payout.reason)
+    unit.move(payout, before)
     if connector is None:
         return None
     identifier = end_to_end_id(payout.base, one.number)
     unit.post(payout.books.claim(connector, one.number), one.at, actor)
-    owner, lease = (NOBODY, clock) if sent_before else (one.owner, clock + timedelta(seconds=one.lease_s))
+    owner, lease = (NOBODY, it.clock) if sent_before else (one.owner, it.clock + timedelta(seconds=one.lease_s))
     digest = request_digest(payout, identifier, connector)
     unit.add("opened", (payout.payout_id, one.number, AttemptState.DUE, connector, identifier, digest, owner, lease,
                         one.at))  # fmt: skip

@@ -35,7 +35,7 @@ from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.storage import payouts as stored
 from disburse.storage import workers
-from disburse.storage.database import Database, StoreUnavailable, Transaction
+from disburse.storage.database import Database, Hope, StoreUnavailable, Transaction
 from disburse.storage.merchants import drop_tokens, highest_bucket
 from disburse.storage.vault import SealBroken, Vault
 
@@ -60,10 +60,14 @@ class Batches:
     largest: int = LARGEST
     writers: int = 2
 
-    def before(self, database: Database, clock: Clock, name: str, operation: Operation[C, R]) -> GroupCommit[C, R]:
+    def before(
+        self, database: Database, clock: Clock, name: str, operation: Operation[C, R], *, hopeful: bool = False
+    ) -> GroupCommit[C, R]:
         """The queue in front of an operation."""
-        heard = partial(self.heard, name)
-        return GroupCommit(database, operation, clock, writers=self.writers, largest=self.largest, sizes=heard)
+        return GroupCommit(
+            database, operation, clock, writers=self.writers, largest=self.largest, sizes=partial(self.heard, name),
+            hopeful=hopeful,
+        )  # fmt: skip
 
 
 class Bell(Generic[K]):
@@ -120,14 +124,16 @@ class Desk:
         self.on_final: Callable[[], None] = _nobody
         self.on_applied: Callable[[str, Applied], None] = lambda connector, applied: None
         queue = partial(batches.before, database, world.clock)
-        self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create)
-        self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute)
+        self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create, hopeful=True)
+        self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute, hopeful=True)
         self._cancel: GroupCommit[Act, Payout | Refusal] = queue("cancel", payouts.cancel)
         self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
         self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", payouts.look_again)
         self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
-        self._record: GroupCommit[Heard, Applied] = queue("record", partial(evidence.record, routes=routes))
+        record = partial(evidence.record, routes=routes)
+        self._record: GroupCommit[Heard, Applied] = queue("record", record, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
+        self._claim_hope = Hope()
 
     def draft(
         self,
@@ -216,7 +222,9 @@ class Desk:
         """Open attempts for one owner: a list is a transaction. One that breaks it is left alone for ten minutes."""
 
         async def work(some: Sequence[Claim]) -> list[Opened | None]:
-            return await self.database.run(lambda tx: attempts.claim(tx, shard, some, routes=self.routes))
+            return await self.database.run(
+                lambda tx: attempts.claim(tx, shard, some, routes=self.routes), hope=self._claim_hope
+            )
 
         async def alone(one: Claim, fault: Exception) -> None:
             await self._rest("claim", shard, one.payout_id, one.number, fault, stored.postpone)

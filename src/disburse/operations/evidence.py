@@ -22,7 +22,6 @@ from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verd
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route, choose
 from disburse.domain.schedule import ask_in_s, try_again_in_s
-from disburse.operations.payouts import move_row
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
@@ -245,11 +244,8 @@ class _Changes:
         if ruling.new_attempt:
             payout.attempts += 1
             due = at + timedelta(seconds=try_again_in_s(payout.attempts - 1))
-            unit.add("attempts", (payout.payout_id, payout.attempts, payout.merchant_id, due, actor))
-        payout.last_event = unit.event(
-            payout.merchant_id, payout.payout_id, kind, at, actor, state=payout.state, attempt=attempt.number,
-            detail=ruling.freeze or ruling.reason,
-        )  # fmt: skip
+            unit.attempt(payout, due, actor)
+        unit.tell(payout, kind, at, actor, attempt=attempt.number, detail=ruling.freeze or ruling.reason)
         return f"frozen:{ruling.freeze}" if ruling.freeze else str(payout.state)
 
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
@@ -271,8 +267,9 @@ class _Changes:
 
     def _store(self, message: Heard, payout: Payout, attempt: Attempt, effect: str) -> None:
         self._unit.add("evidence", (
-            message.end_to_end_id, message.digest, payout.merchant_id, payout.payout_id, attempt.number, message.connector,
-            message.kind, type(message.verdict).__name__, describe(message.verdict), effect, message.at, message.actor,
+            message.end_to_end_id, message.digest, self._unit.place(payout.merchant_id), payout.payout_id, attempt.number,
+            message.connector, message.kind, type(message.verdict).__name__, describe(message.verdict), effect, message.at,
+            message.actor,
         ))  # fmt: skip
 
     def _keep_unmatched(self, message: Heard) -> Applied:
@@ -284,7 +281,7 @@ class _Changes:
 
     def add_rows(self) -> None:
         for payout_id, before in self._payout_before.items():
-            self._unit.add("moves", move_row(self._payouts[payout_id], before))
+            self._unit.move(self._payouts[payout_id], before)
         for (payout_id, number), before_attempt in self._attempt_before.items():
             one = self._attempts[payout_id, number]
             self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from disburse.domain.ports import Clock
-from disburse.storage.database import Database, StoreUnavailable, Transaction
+from disburse.storage.database import Database, Hope, StoreUnavailable, Transaction
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -67,7 +67,10 @@ class _Bucket(Generic[C, R]):
 
 
 class GroupCommit(Generic[C, R]):
-    """The queue in front of one operation. `sizes` hears the length of each batch that was written."""
+    """The queue in front of one operation. `sizes` hears the length of each batch that was written.
+
+    `hopeful`: the operation writes by one unit alone, so it may be tried without a lock first (`storage/unit.py`).
+    """
 
     def __init__(
         self,
@@ -78,7 +81,9 @@ class GroupCommit(Generic[C, R]):
         writers: int = 2,
         largest: int = LARGEST,
         sizes: Callable[[int], None] | None = None,
+        hopeful: bool = False,
     ) -> None:
+        self._hope = Hope() if hopeful else None
         self._database = database
         self._operation = operation
         self._clock = clock
@@ -160,7 +165,7 @@ class GroupCommit(Generic[C, R]):
             return await self._operation(tx, shard, commands)
 
         try:
-            results = await self._database.run(work)
+            results = await self._database.run(work, hope=self._hope)
         except StoreUnavailable as error:
             for waiting in batch:
                 self._answer(waiting, error=error)

@@ -227,6 +227,6 @@ def _book(unit: Unit, command: TopUp) -> None:
     amount = command.amount
     posting = ledger.top_up(command.merchant_id, amount.currency, amount.minor, command.top_up_id)
     unit.post([posting], command.at, command.actor)
-    unit.add("top_ups", (command.merchant_id, command.reference, command.top_up_id, amount.currency, amount.minor, command.at,
+    unit.add("top_ups", (unit.place(command.merchant_id), command.reference, command.top_up_id, amount.currency, amount.minor, command.at,
                          command.actor))  # fmt: skip
     unit.event(command.merchant_id, None, "top_up", command.at, command.actor, detail=f"{amount} {command.reference}")

@@ -78,12 +78,15 @@ class Found:
 
 
 async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) -> list[Found | Refusal]:
-    """Make each payout, or answer with the one its reference has, or refuse; the others go on."""
+    """Make each payout, or answer with the one its reference has, or refuse; the others go on.
+
+    Hopefully, every reference is new and every merchant has the money: then there is nothing to read.
+    """
     merchants = [command.merchant_id for command in commands]
     unit = await Unit.lock(tx, shard, merchants)
-    known = await payouts.by_base(tx, shard, [command.base for command in commands])
-    await unit.read_balances(merchants)
-    results: list[Found | Refusal] = []
+    known = {} if tx.hopeful else await payouts.by_base(tx, shard, [command.base for command in commands])
+    await (unit.read_funds if all(command.execute for command in commands) else unit.read_balances)(merchants)
+    decided: list[tuple[Payout, bool, int] | Refusal] = []
     mismatches: list[tuple[Payout, CreatePayout]] = []
     for command in commands:
         payout = known.get(command.base)
@@ -92,17 +95,24 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
             if isinstance(made, Payout):
                 known[command.base] = payout = made
             else:
-                results.append(made)
+                decided.append(made)
                 continue
         same = payout.fingerprint == command.fingerprint
         if not same:
             mismatches.append((payout, command))
-        fresh = payout.payout_id == command.payout_id
-        results.append(Found(payout, fresh, same, unit.available(payout.merchant_id, payout.currency)))
+        decided.append((payout, same, unit.available(payout.merchant_id, payout.currency)))
     if mismatches:
         await _tell_mismatches(unit, mismatches)
     await unit.write()
-    return results
+    return [
+        one if isinstance(one, Refusal) else _found(unit, command, *one)
+        for command, one in zip(commands, decided, strict=True)
+    ]
+
+
+def _found(unit: Unit, command: CreatePayout, payout: Payout, same: bool, available: int) -> Found:
+    left = unit.truly(payout.merchant_id, payout.currency, available)
+    return Found(payout, payout.payout_id == command.payout_id, same, left)
 
 
 def _make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
@@ -111,30 +121,23 @@ def _make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
         return NoSuchMerchant()
     state = PayoutState.CREATED
     if command.execute:
-        currency = command.amount.currency
-        needed, available = command.amount.minor + command.fee.minor, unit.available(merchant, currency)
-        if needed > available:
+        currency, needed = command.amount.currency, command.amount.minor + command.fee.minor
+        if not unit.covers(merchant, currency, needed):
+            available = unit.available(merchant, currency)
             return InsufficientFunds(Money(min(needed, MAX_MINOR), currency), Money(available, currency))
         state = advance(state, Step.QUEUE)
-    number = unit.next_payout(merchant)
-    event = unit.event(merchant, command.payout_id, f"payout.{state}", command.at, command.actor, state=state)
     payout = Payout(
-        shard, command.payout_id, merchant, number, command.surface, command.reference, command.base, command.fingerprint,
+        shard, command.payout_id, merchant, 0, command.surface, command.reference, command.base, command.fingerprint,
         command.rail, command.amount.currency, command.amount.minor, command.fee.minor, command.amount_text, command.display,
         command.sealed, command.sandbox_only, state, None, None, int(command.execute), 0, command.at,
-        command.at + EXECUTE_WITHIN, command.at, None, event, event,
+        command.at + EXECUTE_WITHIN, command.at, None, 0, 0,
     )  # fmt: skip
-    unit.add("payouts", (
-        payout.payout_id, merchant, number, payout.surface, payout.reference, payout.base, payout.fingerprint, payout.rail,
-        payout.currency, payout.amount_minor, payout.fee_minor, payout.amount_text, payout.display, command.destination_digest,
-        payout.sealed, command.comment, payout.sandbox_only, state, None, payout.attempts, command.at, payout.expires_at,
-        command.at, None, event, event, command.actor,
-    ))  # fmt: skip
+    unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
     if command.execute:
         unit.post(payout.books.hold(), command.at, command.actor)
-        unit.add("attempts", (payout.payout_id, 1, merchant, command.at, command.actor))
+        unit.attempt(payout, command.at, command.actor)
     else:
-        unit.add("expiries", (payout.payout_id, merchant, payout.expires_at))
+        unit.add("expiries", (payout.payout_id, unit.place(merchant), payout.expires_at))
     return payout
 
 
@@ -185,24 +188,16 @@ class _Moves:
         self._before: dict[UUID, tuple[PayoutState, Payout]] = {}
 
     def move(self, payout: Payout, step: Step, at: datetime, actor: str, reason: str | None = None) -> None:
-        self._before.setdefault(payout.payout_id, (payout.state, payout))
-        payout.state = advance(payout.state, step)
+        before, payout.state = payout.state, advance(payout.state, step)
+        self._before.setdefault(payout.payout_id, (before, payout))
         payout.reason = reason if reason is not None else payout.reason
         payout.updated_at = at
         payout.finished_at = at if payout.final else None
-        payout.last_event = self._unit.event(
-            payout.merchant_id, payout.payout_id, f"payout.{payout.state}", at, actor, state=payout.state, detail=reason
-        )
+        self._unit.tell(payout, f"payout.{payout.state}", at, actor, detail=reason)
 
     def add_rows(self) -> None:
         for before, payout in self._before.values():
-            self._unit.add("moves", move_row(payout, before))
-
-
-def move_row(payout: Payout, before: PayoutState) -> tuple[object, ...]:
-    """The row of the `moves` branch that stores a payout as it now stands."""
-    return (payout.payout_id, before, payout.state, payout.frozen, payout.reason, payout.attempts, payout.returned_minor,
-            payout.updated_at, payout.finished_at, payout.expires_at, payout.last_event)  # fmt: skip
+            self._unit.move(payout, before)
 
 
 async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
@@ -211,7 +206,7 @@ async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[
     Too little money leaves it `unfunded`: the same payout may be executed again. One past its time expires instead.
     """
     unit, found = await _own(tx, shard, commands)
-    await unit.read_balances([command.merchant_id for command in commands])
+    await unit.read_funds([command.merchant_id for command in commands])
     moves = _Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
@@ -227,14 +222,14 @@ async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[
 def _execute(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> None:
     if payout.expires_at <= command.at:
         moves.move(payout, Step.EXPIRE, command.at, command.actor)
-    elif payout.amount_minor + payout.fee_minor > unit.available(payout.merchant_id, payout.currency):
+    elif not unit.covers(payout.merchant_id, payout.currency, payout.amount_minor + payout.fee_minor):
         payout.expires_at = command.at + EXECUTE_WITHIN
         moves.move(payout, Step.LACK_FUNDS, command.at, command.actor)
     else:
         payout.attempts = 1
         moves.move(payout, Step.QUEUE, command.at, command.actor)
         unit.post(payout.books.hold(), command.at, command.actor)
-        unit.add("attempts", (payout.payout_id, 1, payout.merchant_id, command.at, command.actor))
+        unit.attempt(payout, command.at, command.actor)
 
 
 async def cancel(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:

@@ -55,6 +55,37 @@ class StoreUnavailable(Exception):
     """The database did not do this in time. What was asked may have been done or not: ask again with the same ids."""
 
 
+class GuardFailed(AssertionError):
+    """What was to be written does not fit what is stored, by the named branch: nothing was written.
+
+    The careful way reads under the lock, so there this is a broken assumption of ours.
+    """
+
+
+# What a hopeful transaction meets when its hope was wrong; nothing was written.
+_HOPE_LOST = (GuardFailed, asyncpg.exceptions.UniqueViolationError, asyncpg.exceptions.CheckViolationError)
+
+
+class Hope:
+    """Whether an operation tries the hopeful way: not for a while after it was in vain, and longer each time that it was."""
+
+    def __init__(self) -> None:
+        self._in_vain = 0
+        self._rest = 0
+
+    def tries(self) -> bool:
+        """Whether the next transaction is a hopeful one."""
+        if self._rest > 0:
+            self._rest -= 1
+            return False
+        return True
+
+    def ended(self, well: bool) -> None:
+        """How a hopeful transaction ended."""
+        self._in_vain = 0 if well else min(self._in_vain + 1, 6)
+        self._rest = 2**self._in_vain - 2 if self._in_vain else 0
+
+
 class UnsafeDatabase(Exception):
     """The database is set up so that it may forget what it promised."""
 
@@ -95,14 +126,18 @@ def _staying() -> Iterator[None]:
 class Transaction:
     """One open transaction. `rerun`: an earlier run of the same work may have been committed.
 
+    `hopeful`: there is no lock and no transaction around the work; its one writing statement is the transaction (`unit.py`).
     `known_accounts` are account rows seen committed by this process; what the work learns is added when it is committed.
     """
 
-    __slots__ = ("connection", "known_accounts", "learned_accounts", "rerun")
+    __slots__ = ("connection", "hopeful", "known_accounts", "learned_accounts", "rerun")
 
-    def __init__(self, connection: Any, rerun: bool, known_accounts: AbstractSet[AccountKey] = frozenset()) -> None:
+    def __init__(
+        self, connection: Any, rerun: bool, known_accounts: AbstractSet[AccountKey] = frozenset(), *, hopeful: bool = False
+    ) -> None:
         self.connection = connection
         self.rerun = rerun
+        self.hopeful = hopeful
         self.known_accounts = known_accounts
         self.learned_accounts: set[AccountKey] = set()
 
@@ -180,35 +215,52 @@ class Database:
         return await self.run(question, deadline=deadline, begin=False)
 
     async def run(
-        self, work: Callable[[Transaction], Awaitable[T]], *, deadline: float | None = None, begin: bool = True
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        deadline: float | None = None,
+        begin: bool = True,
+        hope: Hope | None = None,
     ) -> T:
         """Run `work` in one transaction and commit it, again if need be, until `deadline` (monotonic seconds).
 
         Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
-        Without `begin` every statement of the work is a transaction of its own (see `ask`).
+        Without `begin` every statement of the work is a transaction of its own (see `ask`). With `hope` the work is tried
+        hopefully first: it must write by one `Unit` alone.
         """
-        rerun = False
+        rerun, hopeful = False, hope is not None and hope.tries()
         for attempt in range(_TRIES):
             try:
                 async with self._clock.timeout(TRANSACTION_S):
+                    if hopeful and hope is not None:
+                        try:
+                            result = await self._once(work, rerun, begin=False, hopeful=True)
+                        except _HOPE_LOST:
+                            hope.ended(well=False)
+                        else:
+                            hope.ended(well=True)
+                            return result
                     return await self._once(work, rerun, begin)
             except _AGAIN as fault:
                 last: BaseException = fault
             except _BROKEN as fault:
                 last, rerun = fault, True
+            hopeful = False
             pause = min(0.02 * 2**attempt, 1.0) * self._jitter(0.5, 1.5)
             if deadline is not None and self._clock.monotonic() + pause >= deadline:
                 break
             await self._clock.sleep(pause)
         raise StoreUnavailable(type(last).__name__) from last
 
-    async def _once(self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool) -> T:
+    async def _once(
+        self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool, hopeful: bool = False
+    ) -> T:
         connection = await self._pool.acquire()
         clean = False
         try:
             if begin:
                 await connection.execute("BEGIN")
-            tx = Transaction(connection, rerun, self._known_accounts)
+            tx = Transaction(connection, rerun, self._known_accounts, hopeful=hopeful)
             try:
                 with _staying():
                     result = await work(tx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -74,6 +75,40 @@ async def with_attempts(
     for row in rows:
         attempt = _attempt(tuple(row)[_WIDTH:])
         found[row[1], attempt.number] = (_payout(row), attempt)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Claimable:
+    """What a claim looks at. `spoken_of_by`: who spoke of the id of an attempt without a connector; `clock`: the database's."""
+
+    payout: Payout
+    attempt: Attempt
+    spoken_of_by: str | None
+    clock: datetime
+
+
+async def to_claim(
+    tx: Transaction, shard: int, which: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], Claimable]:
+    """Payouts with one named attempt each, as a claim needs them. End-to-end ids are spelled as `domain/identifiers.py` does."""
+    rows = await tx.fetch(
+        f"""SELECT {_COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
+                SELECT e.connector FROM evidence e
+                WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END,
+                clock_timestamp()
+            FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number)
+            JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
+            JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
+        shard,
+        [payout for payout, _ in which],
+        [number for _, number in which],
+    )
+    found = {}
+    for row in rows:
+        values = tuple(row)
+        attempt = _attempt(values[_WIDTH:-2])
+        found[values[1], attempt.number] = Claimable(_payout(values), attempt, values[-2], values[-1])
     return found
 
 
@@ -161,17 +196,6 @@ async def refused_by(tx: Transaction, shard: int, which: Sequence[UUID]) -> dict
     for row in rows:
         refused.setdefault(row[0], set()).add(row[1])
     return refused
-
-
-async def heard_from(tx: Transaction, shard: int, ids: Sequence[str]) -> dict[str, str]:
-    """Which of these end-to-end ids a provider has spoken of, and which provider (its connector) did so last."""
-    rows = await tx.fetch(
-        """SELECT end_to_end_id, connector FROM evidence
-           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at""",
-        shard,
-        list(ids),
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 async def returns_booked(tx: Transaction, shard: int, which: Sequence[UUID]) -> set[tuple[UUID, str]]:

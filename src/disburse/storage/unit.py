@@ -1,177 +1,75 @@
 """What one transaction will write, gathered and then written in one statement. Lives here: the lock, the numbers, the books.
 
 Every writing operation takes the same path: `Unit.lock` (the rows of its merchants, in id order, and nothing else: the one
-lock rule), reads, decisions in memory, `Unit.write`. All of it concerns one bucket (`shard`). Rows go out as arrays through
-`unnest`, each table in its own branch of one statement, so that a transaction costs few round trips whatever its length.
-Updates are guarded by the state they expect; a guard that matched no row stops the transaction.
+lock rule), reads, decisions in memory, `Unit.write` (`statement.py`). All of it concerns one bucket (`shard`).
+
+A *hopeful* transaction (decision 9) is that statement alone, which takes the lock itself. What the operation read before, it read
+without the lock; the statement's guards hold it to that, and where one fails the operation runs again, the careful way.
+Numbers are counted from the merchant's last ones in either case, which only the statement knows: what was stamped with a
+number gets its true one when the unit is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from disburse.domain.ledger import AVAILABLE, Account, Posting
-from disburse.storage.database import Transaction
+from disburse.domain.payout import Payout, PayoutState
+from disburse.storage.database import GuardFailed, Transaction
+from disburse.storage.statement import Row, write_rows
 
-Row = tuple[Any, ...]
+_PLENTY: Final = 2**62
+"""The balance that a hopeful unit takes for granted: the table's own check decides whether it was there."""
 
-# name, statement with a gap for the arrays, their types. Every branch returns one row a written row, so that they can be counted.
-# The state that a row must have comes as a value: written as 'due', it would let the planner walk the index of all that is due.
-_BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "payouts": (
-        """INSERT INTO payouts (shard, payout_id, merchant_id, number, surface, reference, base, fingerprint, rail, currency,
-               amount_minor, fee_minor, amount_text, display, destination_digest, sealed, comment, sandbox_only, state,
-               reason, attempts, created_at, expires_at, updated_at, finished_at, first_event, last_event, actor)
-           SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("uuid", "int4", "int8", "text", "text", "text", "bytea", "text", "text", "int8", "int8", "text", "text", "bytea",
-         "bytea", "text", "bool", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "timestamptz", "int8",
-         "int8", "text"),
-    ),  # fmt: skip
-    "moves": (
-        """UPDATE payouts p SET state = d.state, frozen = d.frozen, reason = d.reason, attempts = d.attempts,
-               returned_minor = d.returned, updated_at = d.at, finished_at = d.finished, expires_at = d.expires,
-               last_event = d.event
-           FROM unnest({}) AS d (payout_id, before, state, frozen, reason, attempts, returned, at, finished, expires, event)
-           WHERE p.shard = $1 AND p.payout_id = d.payout_id AND p.state = d.before RETURNING 1""",
-        ("uuid", "text", "text", "text", "text", "int4", "int8", "timestamptz", "timestamptz", "timestamptz", "int8"),
-    ),
-    "attempts": (
-        """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
-           SELECT $1, d.payout_id, d.number, d.merchant_id, 'due', d.due_at, d.actor
-           FROM unnest({}) AS d (payout_id, number, merchant_id, due_at, actor) RETURNING 1""",
-        ("uuid", "int4", "int4", "timestamptz", "text"),
-    ),
-    "opened": (
-        """UPDATE attempts a SET state = 'open', connector = d.connector, end_to_end_id = d.id, request_digest = d.digest,
-               owner = d.owner, epoch = a.epoch + 1, lease_until = d.lease, opened_at = d.at, ask_at = d.lease
-           FROM unnest({}) AS d (payout_id, number, before, connector, id, digest, owner, lease, at)
-           WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before RETURNING 1""",
-        ("uuid", "int4", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
-    ),
-    "heard": (
-        """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
-               ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference)
-           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference)
-           WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before RETURNING 1""",
-        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text"),
-    ),
-    "postings": (
-        """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,
-               reason, at, actor)
-           SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("int4", "int8", "uuid", "text", "text", "text", "text", "int8", "text", "timestamptz", "text"),
-    ),
-    "balances": (
-        """UPDATE balances b SET balance_minor = b.balance_minor + d.change
-           FROM unnest({}) AS d (merchant_id, currency, account, change)
-           WHERE b.shard = $1 AND b.merchant_id = d.merchant_id AND b.currency = d.currency AND b.account = d.account
-           RETURNING 1""",
-        ("int4", "text", "text", "int8"),
-    ),
-    "events": (
-        """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, attempt, detail, at, actor)
-           SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text"),
-    ),
-    "evidence": (
-        """INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict,
-               detail, effect, heard_at, actor)
-           SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text"),
-    ),
-    "expiries": (
-        """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at) SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("uuid", "int4", "timestamptz"),
-    ),
-    "top_ups": (
-        """INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
-           SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("int4", "text", "uuid", "text", "int8", "timestamptz", "text"),
-    ),
-    "mismatches": (
-        """INSERT INTO mismatches (shard, payout_id, fingerprint, at) SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("uuid", "bytea", "timestamptz"),
-    ),
-    "counters": (
-        """UPDATE merchants m SET payouts = d.payouts, postings = d.postings, events = d.events
-           FROM unnest({}) AS d (merchant_id, payouts, postings, events)
-           WHERE m.shard = $1 AND m.merchant_id = d.merchant_id RETURNING 1""",
-        ("int4", "int8", "int8", "int8"),
-    ),
-}
-
-# What matches no payout is written without a merchant's lock, so another transaction may be keeping the same message.
-_BRANCHES["strays"] = (_BRANCHES["evidence"][0].replace("RETURNING", "ON CONFLICT DO NOTHING RETURNING"), _BRANCHES["evidence"][1])
-_MAY_BE_THERE = frozenset({"strays"})
-
-_statements: dict[tuple[str, ...], str] = {}
-
-
-def statement_of(branches: tuple[str, ...]) -> str:
-    """The one statement that writes these branches; each yields the count of its rows."""
-    if branches not in _statements:
-        parts, counts, first = [], [], 2
-        for branch in branches:
-            sql, types = _BRANCHES[branch]
-            arrays = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(types))
-            parts.append(f"{branch}_w AS ({sql.format(arrays)})")
-            counts.append(f"(SELECT count(*) FROM {branch}_w)")
-            first += len(types)
-        _statements[branches] = f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"
-    return _statements[branches]
-
-
-async def write_rows(tx: Transaction, shard: int, rows: dict[str, list[Row]]) -> None:
-    """Write what is there, branch by branch in one statement. A row that was not written is a broken assumption."""
-    branches = tuple(name for name in _BRANCHES if rows.get(name))
-    if not branches:
-        return
-    arrays: list[list[Any]] = []
-    for branch in branches:
-        arrays += [list(column) for column in zip(*rows[branch], strict=True)]
-    counts = await tx.fetchrow(statement_of(branches), shard, *arrays)
-    if counts is None:
-        raise AssertionError("the write statement returned nothing")
-    for branch, count in zip(branches, counts, strict=True):
-        if count != len(rows[branch]) and branch not in _MAY_BE_THERE:
-            raise AssertionError(f"{branch}: {count} rows written where {len(rows[branch])} were meant")
+_PAYOUTS, _POSTINGS, _EVENTS = range(3)
 
 
 class Unit:
     """One transaction's work on one bucket: its merchants locked, what they own, and what will be written.
 
-    `lock` makes one. Numbers of payouts, postings and events are drawn from the locked merchants, so they have no gaps.
+    `lock` makes one. Payouts, postings and events are numbered by the locked merchants, so their numbers have no gaps.
     """
 
-    __slots__ = ("_balances", "_changed", "_counters", "_rows", "shard", "tx")
+    __slots__ = ("_balances", "_counters", "_made", "_merchants", "_places", "_real", "_rows", "_seen", "_told", "shard", "tx")
 
-    def __init__(self, tx: Transaction, shard: int, counters: dict[int, list[int]]) -> None:
+    def __init__(self, tx: Transaction, shard: int, merchants: Iterable[int]) -> None:
         self.tx = tx
         self.shard = shard
-        self._counters = counters  # merchant id to [payouts, postings, events]
-        self._changed: set[int] = set()
+        self._merchants = sorted(set(merchants))
+        self._places = {merchant: place for place, merchant in enumerate(self._merchants, 1)}
+        self._counters: dict[int, list[int]] = {}  # merchant to [payouts, postings, events] that this unit adds
         self._rows: dict[str, list[Row]] = {}
         self._balances: dict[tuple[int, str, Account], int] = {}
+        self._real: dict[tuple[int, str, Account], int] = {}
+        self._seen: dict[UUID, int] = {}
+        self._told: dict[UUID, Payout] = {}
+        self._made: list[Payout] = []
 
     @classmethod
     async def lock(cls, tx: Transaction, shard: int, merchants: Iterable[int]) -> Unit:
         """The one lock: these merchants' rows, in id order. A merchant that does not exist is simply not in the unit."""
+        if tx.hopeful:
+            return cls(tx, shard, merchants)
         found = await tx.fetch(
-            """SELECT merchant_id, payouts, postings, events FROM merchants
+            """SELECT merchant_id FROM merchants
                WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE""",
             shard,
             sorted(set(merchants)),
         )
-        return cls(tx, shard, {row[0]: [row[1], row[2], row[3]] for row in found})
+        return cls(tx, shard, [row[0] for row in found])
 
     def knows(self, merchant_id: int) -> bool:
-        return merchant_id in self._counters
+        return merchant_id in self._places
+
+    def place(self, merchant_id: int) -> int:
+        """How a row names its merchant."""
+        return self._places[merchant_id]
 
     async def read_balances(self, merchants: Sequence[int]) -> None:
-        """Read the available and held money of these merchants, all currencies, under the lock."""
+        """Read the available and held money of these merchants, all currencies, under the lock if it is had."""
         found = await self.tx.fetch(
             """SELECT merchant_id, currency, account, balance_minor FROM balances
                WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) AND account IN ('available', 'held')""",
@@ -181,70 +79,129 @@ class Unit:
         for row in found:
             self._balances[row[0], row[1], row[2]] = row[3]
 
-    def available(self, merchant_id: int, currency: str) -> int:
-        """What may still be spent, minor units, this unit's own postings included. Needs `read_balances`."""
-        return self._balances.get((merchant_id, currency, AVAILABLE), 0)
+    async def read_funds(self, merchants: Sequence[int]) -> None:
+        """As `read_balances`, but a hopeful unit takes it for granted that there is enough."""
+        if not self.tx.hopeful:
+            await self.read_balances(merchants)
 
-    def next_payout(self, merchant_id: int) -> int:
-        return self._next(merchant_id, 0)
+    def available(self, merchant_id: int, currency: str) -> int:
+        """What may still be spent, minor units, this unit's own postings included. Needs `read_balances` or `read_funds`."""
+        return self._balances.get((merchant_id, currency, AVAILABLE), _PLENTY if self.tx.hopeful else 0)
+
+    def covers(self, merchant_id: int, currency: str, needed: int) -> bool:
+        """Whether so much may be spent. A hopeful unit never says no: what it read may be old. Raises GuardFailed."""
+        if needed <= self.available(merchant_id, currency):
+            return True
+        if self.tx.hopeful:
+            raise GuardFailed("balances")
+        return False
+
+    def truly(self, merchant_id: int, currency: str, available: int) -> int:
+        """What `available` said, as the database saw it when the unit was written."""
+        return available + self._real.get((merchant_id, currency, AVAILABLE), 0)
 
     def _next(self, merchant_id: int, which: int) -> int:
-        counters = self._counters[merchant_id]
+        counters = self._counters.setdefault(merchant_id, [0, 0, 0])
         counters[which] += 1
-        self._changed.add(merchant_id)
         return counters[which]
 
     def add(self, branch: str, row: Row) -> None:
         self._rows.setdefault(branch, []).append(row)
 
+    def make(self, payout: Payout, *, destination_digest: bytes, comment: str | None, actor: str) -> None:
+        """Write a new payout, and tell of it."""
+        payout.number = self._next(payout.merchant_id, _PAYOUTS)
+        self._made.append(payout)
+        self.tell(payout, f"payout.{payout.state}", payout.created_at, actor)
+        payout.first_event = payout.last_event
+        self.add("payouts", (
+            payout.payout_id, self._places[payout.merchant_id], payout.number, payout.surface, payout.reference, payout.base,
+            payout.fingerprint, payout.rail, payout.currency, payout.amount_minor, payout.fee_minor, payout.amount_text,
+            payout.display, destination_digest, payout.sealed, comment, payout.sandbox_only, payout.state, payout.attempts,
+            payout.created_at, payout.expires_at, payout.last_event, actor,
+        ))  # fmt: skip
+
+    def move(self, payout: Payout, before: PayoutState) -> None:
+        """Store a payout as it now stands, if it still stands as it was read. It must have been told of."""
+        self.add("moves", (
+            payout.payout_id, self._places[payout.merchant_id], self._seen[payout.payout_id], before, payout.state,
+            payout.frozen, payout.reason, payout.attempts, payout.returned_minor, payout.updated_at, payout.finished_at,
+            payout.expires_at, payout.last_event,
+        ))  # fmt: skip
+
+    def attempt(self, payout: Payout, due_at: datetime, actor: str) -> None:
+        """Write the payout's newest attempt, which is due then."""
+        self.add("attempts", (payout.payout_id, payout.attempts, self._places[payout.merchant_id], due_at, actor))
+
     def post(self, postings: Iterable[Posting], at: datetime, actor: str) -> None:
         """Write postings under the merchants' next numbers and change the balances with them."""
-        rows = self._rows.setdefault("postings", [])
+        rows, granted = self._rows.setdefault("postings", []), _PLENTY if self.tx.hopeful else 0
         for p in postings:
-            number = self._next(p.merchant_id, 1)
-            rows.append((p.merchant_id, number, p.origin_id, p.phase, p.currency, p.source, p.destination, p.amount_minor,
-                         p.reason, at, actor))  # fmt: skip
+            number = self._next(p.merchant_id, _POSTINGS)
+            rows.append((self._places[p.merchant_id], number, p.origin_id, p.phase, p.currency, p.source, p.destination,
+                         p.amount_minor, p.reason, at, actor))  # fmt: skip
             source, destination = (p.merchant_id, p.currency, p.source), (p.merchant_id, p.currency, p.destination)
-            self._balances[source] = self._balances.get(source, 0) - p.amount_minor
-            self._balances[destination] = self._balances.get(destination, 0) + p.amount_minor
+            self._balances[source] = self._balances.get(source, granted) - p.amount_minor
+            self._balances[destination] = self._balances.get(destination, granted) + p.amount_minor
 
-    def event(
+    def tell(
         self,
-        merchant_id: int,
-        payout: UUID | None,
+        payout: Payout,
         kind: str,
         at: datetime,
         actor: str,
         *,
-        state: str | None = None,
         attempt: int | None = None,
         detail: str | None = None,
-    ) -> int:
-        """Tell what happened, under the merchant's next event number, which is returned."""
-        number = self._next(merchant_id, 2)
-        self.add("events", (merchant_id, number, payout, kind, state, attempt, detail, at, actor))
-        return number
+    ) -> None:
+        """Tell what happened to a payout, under its merchant's next event number, which becomes the payout's last event."""
+        self._seen.setdefault(payout.payout_id, payout.last_event)
+        self._told[payout.payout_id] = payout
+        payout.last_event = self._next(payout.merchant_id, _EVENTS)
+        self.add("events", (self._places[payout.merchant_id], payout.last_event, payout.payout_id, kind, payout.state, attempt,
+                            detail, at, actor))  # fmt: skip
+
+    def event(
+        self, merchant_id: int, payout: UUID | None, kind: str, at: datetime, actor: str, *, detail: str | None = None
+    ) -> None:
+        """Tell what happened to a merchant, or beside a payout, which it does not change."""
+        number = self._next(merchant_id, _EVENTS)
+        self.add("events", (self._places[merchant_id], number, payout, kind, None, None, detail, at, actor))
 
     async def write(self) -> None:
-        """Write all that was gathered. The unit is spent afterwards."""
+        """Write all that was gathered, and stamp it with its true numbers. The unit is spent afterwards."""
         rows = self._rows
-        if self._changed:
-            rows["counters"] = [(merchant, *self._counters[merchant]) for merchant in sorted(self._changed)]
+        rows["counters"] = [(self._places[merchant], *added) for merchant, added in sorted(self._counters.items())]
         sums = self._sums()
         if sums:
-            rows["balances"] = sums
+            rows["balances"] = [(self._places[merchant], *rest) for merchant, *rest in sums]
             await self._make_accounts(sums)
         rows.get("strays", []).sort(key=lambda row: (row[0], row[1]))  # one order for all who keep the same messages
         later = rows.pop("attempts", []) if rows.get("heard") else []  # after the old attempt has ended, not beside it
-        await write_rows(self.tx, self.shard, rows)
+        if later and self.tx.hopeful:
+            raise GuardFailed("attempts")
+        self._stamp(await write_rows(self.tx, self.shard, self._merchants, rows), sums)
         if later:
-            await write_rows(self.tx, self.shard, {"attempts": later})
+            await write_rows(self.tx, self.shard, self._merchants, {"attempts": later})
         self._rows = {}
+
+    def _stamp(self, told: Any, sums: list[Row]) -> None:
+        """Give everything its true number, and find out how far the balances that were taken for granted were off."""
+        if told is None:
+            return
+        for payout in self._told.values():
+            payout.last_event += told[_EVENTS][self._places[payout.merchant_id] - 1]
+        for payout in self._made:
+            at = self._places[payout.merchant_id] - 1
+            payout.number += told[_PAYOUTS][at]
+            payout.first_event += told[_EVENTS][at]
+        for (merchant, currency, account, _), balance in zip(sums, told[3] or (), strict=True):
+            self._real[merchant, currency, account] = balance - self._balances[merchant, currency, account]
 
     def _sums(self) -> list[Row]:
         sums: dict[tuple[int, str, str], int] = {}
         for row in self._rows.get("postings", ()):
-            merchant, currency, amount = row[0], row[4], row[7]
+            merchant, currency, amount = self._merchants[row[0] - 1], row[4], row[7]
             sums[merchant, currency, row[5]] = sums.get((merchant, currency, row[5]), 0) - amount
             sums[merchant, currency, row[6]] = sums.get((merchant, currency, row[6]), 0) + amount
         return [(*key, change) for key, change in sorted(sums.items()) if change]

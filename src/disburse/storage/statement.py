@@ -1,0 +1,179 @@
+"""The one statement that writes a transaction. Lives here: its branches, how it is put together, and what it guards.
+
+Rows go out as arrays through `unnest`, each table in its own branch. The statement first locks the rows of its merchants, in id
+order (the one lock rule), and draws numbers from them: a row carries its number counted from the merchant's last one, and
+the place of its merchant in the sorted list of merchants. So whoever writes need not have read any counter before, and a
+transaction that had nothing to read is this statement alone.
+
+Every branch is guarded: an update names the state it expects, and a branch that wrote fewer rows than it was given fails the
+whole statement (`GuardFailed`), as a unique key or a balance below zero does. Nothing is ever half written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from disburse.storage.database import GuardFailed, Transaction
+
+Row = tuple[Any, ...]
+
+_EVIDENCE = """INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict, detail,
+               effect, heard_at, actor)
+           SELECT $1, d.id, d.digest, $2[d.m], d.payout_id, d.attempt, d.connector, d.kind, d.verdict, d.detail, d.effect,
+               d.at, d.actor
+           FROM unnest({}) AS d (id, digest, m, payout_id, attempt, connector, kind, verdict, detail, effect, at, actor)
+           WHERE (SELECT held FROM base)"""
+_EVIDENCE_TYPES = ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text")
+
+# name, statement with a gap for the arrays, their types. Every branch returns one row a written row, so that they can be counted.
+# The state that a row must have comes as a value: written as 'due', it would let the planner walk the index of all that is due.
+# `held` stands in every branch, so that nothing is touched before every lock is had.
+_BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "payouts": (
+        """INSERT INTO payouts (shard, payout_id, merchant_id, number, surface, reference, base, fingerprint, rail, currency,
+               amount_minor, fee_minor, amount_text, display, destination_digest, sealed, comment, sandbox_only, state,
+               attempts, created_at, expires_at, updated_at, first_event, last_event, actor)
+           SELECT $1, d.payout_id, $2[d.m], (SELECT payouts FROM base)[d.m] + d.number, d.surface, d.reference, d.base,
+               d.fingerprint, d.rail, d.currency, d.amount, d.fee, d.amount_text, d.display, d.destination, d.sealed, d.comment,
+               d.sandbox_only, d.state, d.attempts, d.at, d.expires, d.at, (SELECT events FROM base)[d.m] + d.event,
+               (SELECT events FROM base)[d.m] + d.event, d.actor
+           FROM unnest({}) AS d (payout_id, m, number, surface, reference, base, fingerprint, rail, currency, amount, fee,
+               amount_text, display, destination, sealed, comment, sandbox_only, state, attempts, at, expires, event, actor)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int8", "text", "text", "text", "bytea", "text", "text", "int8", "int8", "text", "text", "bytea",
+         "bytea", "text", "bool", "text", "int4", "timestamptz", "timestamptz", "int8", "text"),
+    ),
+    "moves": (
+        """UPDATE payouts p SET state = d.state, frozen = d.frozen, reason = d.reason, attempts = d.attempts,
+               returned_minor = d.returned, updated_at = d.at, finished_at = d.finished, expires_at = d.expires,
+               last_event = (SELECT events FROM base)[d.m] + d.event
+           FROM unnest({}) AS d (payout_id, m, seen, before, state, frozen, reason, attempts, returned, at, finished, expires,
+               event)
+           WHERE p.shard = $1 AND p.payout_id = d.payout_id AND p.state = d.before AND p.last_event = d.seen
+               AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int8", "text", "text", "text", "text", "int4", "int8", "timestamptz", "timestamptz", "timestamptz",
+         "int8"),
+    ),
+    "attempts": (
+        """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
+           SELECT $1, d.payout_id, d.number, $2[d.m], 'due', d.due_at, d.actor
+           FROM unnest({}) AS d (payout_id, number, m, due_at, actor) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int4", "timestamptz", "text"),
+    ),
+    "opened": (
+        """UPDATE attempts a SET state = 'open', connector = d.connector, end_to_end_id = d.id, request_digest = d.digest,
+               owner = d.owner, epoch = a.epoch + 1, lease_until = d.lease, opened_at = d.at, ask_at = d.lease
+           FROM unnest({}) AS d (payout_id, number, before, connector, id, digest, owner, lease, at)
+           WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
+               AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
+    ),
+    "heard": (
+        """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
+               ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference)
+           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference)
+           WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
+               AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text"),
+    ),
+    "postings": (
+        """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,
+               reason, at, actor)
+           SELECT $1, $2[d.m], (SELECT postings FROM base)[d.m] + d.number, d.origin, d.phase, d.currency, d.source,
+               d.destination, d.amount, d.reason, d.at, d.actor
+           FROM unnest({}) AS d (m, number, origin, phase, currency, source, destination, amount, reason, at, actor)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("int4", "int8", "uuid", "text", "text", "text", "text", "int8", "text", "timestamptz", "text"),
+    ),
+    "balances": (
+        """UPDATE balances b SET balance_minor = b.balance_minor + d.change
+           FROM unnest({}) WITH ORDINALITY AS d (m, currency, account, change, place)
+           WHERE b.shard = $1 AND b.merchant_id = $2[d.m] AND b.currency = d.currency AND b.account = d.account
+               AND (SELECT held FROM base) RETURNING b.balance_minor, d.place""",
+        ("int4", "text", "text", "int8"),
+    ),
+    "events": (
+        """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, attempt, detail, at, actor)
+           SELECT $1, $2[d.m], (SELECT events FROM base)[d.m] + d.number, d.payout_id, d.kind, d.state, d.attempt, d.detail,
+               d.at, d.actor
+           FROM unnest({}) AS d (m, number, payout_id, kind, state, attempt, detail, at, actor)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text"),
+    ),
+    "evidence": (f"{_EVIDENCE} RETURNING 1", _EVIDENCE_TYPES),
+    # What matches no payout is written without a merchant's lock, so another transaction may be keeping the same message.
+    "strays": (f"{_EVIDENCE} ON CONFLICT DO NOTHING RETURNING 1", _EVIDENCE_TYPES),
+    "expiries": (
+        """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at)
+           SELECT $1, d.payout_id, $2[d.m], d.at FROM unnest({}) AS d (payout_id, m, at)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "timestamptz"),
+    ),
+    "top_ups": (
+        """INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
+           SELECT $1, $2[d.m], d.reference, d.id, d.currency, d.amount, d.at, d.actor
+           FROM unnest({}) AS d (m, reference, id, currency, amount, at, actor) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("int4", "text", "uuid", "text", "int8", "timestamptz", "text"),
+    ),
+    "mismatches": (
+        """INSERT INTO mismatches (shard, payout_id, fingerprint, at)
+           SELECT $1, d.* FROM unnest({}) AS d (payout_id, fingerprint, at) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "bytea", "timestamptz"),
+    ),
+    "counters": (
+        """UPDATE merchants w SET payouts = w.payouts + d.payouts, postings = w.postings + d.postings, events = w.events + d.events
+           FROM unnest({}) AS d (m, payouts, postings, events)
+           WHERE w.shard = $1 AND w.merchant_id = $2[d.m] AND (SELECT held FROM base) RETURNING 1""",
+        ("int4", "int8", "int8", "int8"),
+    ),
+}  # fmt: skip
+_MAY_BE_THERE = frozenset({"strays"})
+
+# A guard that does not hold turns into a cast that fails and names it: a constant error would be raised by the planner.
+_OPENING = """WITH locked AS MATERIALIZED (
+        SELECT payouts, postings, events FROM merchants
+        WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE),
+    base AS MATERIALIZED (
+        SELECT array_agg(payouts) AS payouts, array_agg(postings) AS postings, array_agg(events) AS events,
+            (CASE WHEN count(*) = cardinality($2::int4[]) THEN 'true' ELSE 'merchants' END)::boolean AS held
+        FROM locked)"""
+
+_statements: dict[tuple[str, ...], str] = {}
+
+
+def statement_of(branches: tuple[str, ...]) -> str:
+    """The one statement that writes these branches."""
+    if branches not in _statements:
+        parts, guards, first = [_OPENING], [], 3
+        for branch in branches:
+            sql, types = _BRANCHES[branch]
+            arrays = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(types))
+            parts.append(f"{branch}_w AS ({sql.format(arrays)})")
+            if branch not in _MAY_BE_THERE:
+                count = f"(SELECT count(*) FROM {branch}_w) = cardinality(${first}::{types[0]}[])"
+                guards.append(f"(CASE WHEN {count} THEN '1' ELSE '{branch}' END)::int")
+            first += len(types)
+        balances = "(SELECT array_agg(balance_minor ORDER BY place) FROM balances_w)" if "balances" in branches else "NULL"
+        told = f"payouts, postings, events, {balances}, {' + '.join(guards) or '0'}"
+        _statements[branches] = f"{', '.join(parts)} SELECT {told} FROM base"
+    return _statements[branches]
+
+
+async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows: dict[str, list[Row]]) -> Any:
+    """Write what is there. Returns the merchants' last payout, posting and event numbers before it, and the new balances.
+
+    `merchants` are sorted; rows name them by their place in it, from one. Raises GuardFailed, and what the keys raise.
+    """
+    branches = tuple(name for name in _BRANCHES if rows.get(name))
+    if not branches:
+        return None
+    arrays: list[Any] = []
+    for branch in branches:
+        arrays += zip(*rows[branch], strict=True)
+    try:
+        return await tx.fetchrow(statement_of(branches), shard, merchants, *arrays)
+    except asyncpg.exceptions.InvalidTextRepresentationError as failed:
+        raise GuardFailed(str(failed).rpartition('"')[0].rpartition('"')[2]) from None
