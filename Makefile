@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff check src tests scripts docs
 	$(BIN)/mypy
 
 # Longer proofs, each with a word of its own.

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
+from disburse.assembly import CallbackDoor
 from disburse.connectors.sandbox_http import running
-from disburse.connectors.sandbox_remote import RemoteSandboxConnector
 from disburse.domain.destinations import read_card
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import read_amount
 from disburse.domain.payout import Payout, PayoutState
 from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.payouts import Found
+from disburse.protocols.wire import WireRequest
 from disburse.settings import BadSettings, load_settings
-from disburse.wiring import House, open_house, working
+from disburse.wiring import House, hearing, open_house, working
 from disburse.world import real_world
 from disburse.world_spool import FileSpool
 
@@ -89,13 +90,14 @@ async def test_a_door_without_workers_hears_callbacks(dsn: str, tmp_path: Path) 
         async with working(house, api=False, workers=True):
             await until(house, payout, PayoutState.PAID)  # nobody asks about what is paid
         [connector] = house.connectors.values()
-        assert isinstance(connector, RemoteSandboxConnector)
+        door = CallbackDoor(connector, hearing(house))
         async with working(house, api=True, workers=False):
             rows = await house.database.ask(lambda tx: tx.fetch("SELECT end_to_end_id FROM attempts"))
             body = b'{"end_to_end_id":"%s","state":"absent"}' % rows[0][0].encode()
             async with asyncio.timeout(WITHIN_S):
                 while (await house.desk.states(0, [payout.payout_id]))[0].state is PayoutState.PAID:
-                    assert await connector.receive(body)  # the bank is asked, and what it says is heard
+                    answer = await door.answer(WireRequest("POST", "/callbacks/sandbox-http", b"", {}, body))
+                    assert answer.status == 200  # the bank is asked, and what it says is heard
                     await asyncio.sleep(0.2)
             await until(house, payout, PayoutState.RETURNED)
 

@@ -15,17 +15,20 @@ from disburse.api.intellectmoney import IntellectMoneyDoor
 from disburse.api.kernel import Door, Kernel, Logger, Why, plain_refusal
 from disburse.api.metrics import Metrics
 from disburse.api.unitpay import UnitPayDoor
-from disburse.connectors.sandbox_remote import RemoteSandboxConnector
+from disburse.connectors.contract import Connector, Hear
 from disburse.data import accepted_member_ids, load_bin_rows, load_sbp_members
 from disburse.domain.ports import World
 from disburse.operations.desk import StoreUnavailable
 from disburse.protocols.wire import JSON, WireAnswer, WireRequest
 from disburse.storage import reports
 from disburse.storage.database import Database
-from disburse.wiring import Gauges, House
+from disburse.wiring import Gauges, House, hearing
 
-CALLBACKS = "/callbacks/sandbox-http"
-"""Where a stand-alone sandbox bank calls back."""
+CALLBACKS = "/callbacks/"
+"""Where providers call back: /callbacks/NAME, by the connector's name."""
+
+CONFIRM_WITHIN_S = 8.0
+"""A connector that must ask its provider about a callback has so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Instruments:
         self._database: Database | None = None
         self.metrics = Metrics(world.clock, read_facts=self._facts)
         m = self.metrics
-        self.gauges = Gauges(batch=m.batch, called=m.called, asked=m.asked, applied=m.applied)
+        self.gauges = Gauges(batch=m.batch, called=m.called, asked=m.asked, applied=m.applied, alerted=m.alerted)
 
     def join(self, house: House) -> None:
         """From now on a scrape reads the facts of this house."""
@@ -72,7 +75,7 @@ def make_app(
         quarantined=lambda: house.installation.quarantined,
     )
     app = Kernel(
-        doors=_doors(house, doors),
+        doors=doors_of(house, merchants=doors),
         pages=pages(health, instruments.metrics),
         world=world,
         metrics=instruments.metrics,
@@ -81,16 +84,18 @@ def make_app(
     return Front(app, instruments.metrics, health)
 
 
-def _doors(house: House, merchants: bool) -> list[tuple[str, Door]]:
+def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
+    """The doors and their paths: those for `merchants`' programs, and one for each provider that calls us."""
     doors: list[tuple[str, Door]] = []
     if merchants:
         unitpay, intellectmoney = _unitpay(house), _intellectmoney(house)
         doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney)]
-    doors += [
-        (CALLBACKS, CallbackDoor(connector))
-        for connector in house.connectors.values()
-        if isinstance(connector, RemoteSandboxConnector)
-    ]
+    if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
+        doors += [
+            (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house)))
+            for name, connector in house.connectors.items()
+            if connector.capabilities.callbacks and name not in house.in_process
+        ]
     return doors
 
 
@@ -113,19 +118,26 @@ def _intellectmoney(house: House) -> IntellectMoneyDoor:
 
 
 class CallbackDoor:
-    """Where a stand-alone sandbox bank calls back: 200 once what it confirms is stored, else it calls again."""
+    """Where one provider calls back: 200 once what was believed of it is stored, else it may call again."""
 
-    def __init__(self, connector: RemoteSandboxConnector) -> None:
+    def __init__(self, connector: Connector, hear: Hear) -> None:
         self._connector = connector
+        self._hear = hear
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         if request.method != "POST":
             return WireAnswer(405, JSON, b'{"error":"method_not_allowed"}')
+        callback = await self._connector.read_callback(request, CONFIRM_WITHIN_S)
+        if callback is None:
+            return _NOT_STORED
         try:
-            stored = await self._connector.receive(request.body)
+            await self._hear(callback)
         except StoreUnavailable:
-            stored = False
-        return WireAnswer(200, JSON, b'{"stored":true}') if stored else WireAnswer(409, JSON, b'{"stored":false}')
+            return _NOT_STORED
+        return WireAnswer(200, JSON, b'{"stored":true}')
 
     def refuse(self, request: WireRequest, why: Why) -> WireAnswer:
         return plain_refusal(why)
+
+
+_NOT_STORED = WireAnswer(409, JSON, b'{"stored":false}')

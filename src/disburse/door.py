@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 
-import msgspec
 import structlog
 
 from disburse import logs, server
@@ -15,7 +14,7 @@ from disburse.assembly import Instruments, make_app
 from disburse.cli.serve import serve_front
 from disburse.crew import Line, Link
 from disburse.domain.ports import World
-from disburse.settings import Settings
+from disburse.settings import settings_from
 from disburse.wiring import open_house, working
 from disburse.world import real_world
 
@@ -23,7 +22,7 @@ from disburse.world import real_world
 async def _main(world: World, line: socket.socket) -> None:
     link = await Link.over(world.clock, line)
     order = await link.read()
-    settings = msgspec.convert(order["settings"], Settings)
+    settings = settings_from(order["settings"])
     logs.configure(world.clock, level=settings.log_level)
     instruments = Instruments(world)
 

@@ -29,6 +29,7 @@ FIELDS: Final = frozenset((
     "surface", "route", "why", "correlation", "error", "place",
     "merchant", "operator", "payout", "attempt", "state", "rail", "reason", "effect", "connector", "worker", "operation", "shard", "actor",
     "count", "size", "bytes", "seconds", "milliseconds", "age_s",
+    "alert", "code",
     "url", "port", "pid", "version", "role", "data", "migration", "migrations", "signal",
     "malformed", "slow", "full", "stuck", "lacks",
 ))  # fmt: skip

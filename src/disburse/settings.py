@@ -36,6 +36,18 @@ class Fee(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     maximum_minor: int | None = None
 
 
+class ConnectorTable:
+    """One `[connectors.NAME]` as it was written. It may hold secrets, so it shows its kind alone; `disburse/kinds.py` reads it."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
+
+    def __repr__(self) -> str:
+        return f"ConnectorTable({self.values.get('kind')!r})"
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Everything that can be set. Times in seconds, sums in minor units.
 
@@ -44,6 +56,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     `minimums`: a massPayment must be above it, by rail (UnitPay code 102). `buckets`: over how many logical buckets new
     merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
     where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
+    `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
     """
 
     data: str = str(DEFAULT_DATA)
@@ -55,6 +68,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     sandbox: bool = False
     sandbox_guard: bool = False
     sandbox_bank_url: str | None = None
+    connectors: dict[str, ConnectorTable] = {}
     fees: dict[str, Fee] = {}
     minimums: dict[str, int] = {}
     routes: list[dict[str, Any]] = []
@@ -95,7 +109,7 @@ def load_settings(
         if isinstance(values.get(table), dict):
             _refuse_unknown(values[table], f"rail in [{table}]", [str(rail) for rail in Rail])
     try:
-        settings = msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings, dec_hook=_table)
         settings.fee_rules()
     except msgspec.ValidationError as error:
         raise BadSettings(f"A setting is wrong: {error}.") from None
@@ -107,6 +121,23 @@ def load_settings(
         raise BadSettings("processes is 1 to 64, or 0 for one for each core.")
     _refuse_standstill(settings)
     return settings
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Settings as plain values, for a process of ours that needs the same. Secrets that stand in them are in clear: never log it."""
+    plain: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=lambda table: table.values)
+    return plain
+
+
+def settings_from(plain: Mapping[str, Any]) -> Settings:
+    """The settings of `plain_settings`."""
+    return msgspec.convert(plain, Settings, dec_hook=_table)
+
+
+def _table(wanted: type, value: Any) -> Any:
+    if wanted is not ConnectorTable or not isinstance(value, dict):
+        raise ValueError("a connector is a table, [connectors.NAME]")  # msgspec adds where, and nothing of the value
+    return ConnectorTable(value)
 
 
 def _refuse_standstill(settings: Settings) -> None:

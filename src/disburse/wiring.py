@@ -10,21 +10,20 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from disburse.connectors.contract import Callback, Connector
-from disburse.connectors.sandbox import SandboxConnector
-from disburse.connectors.sandbox_remote import RemoteSandboxConnector
-from disburse.connectors.transport import HttpTransport
+from disburse.connectors.contract import Callback, Connector, Hear
+from disburse.connectors.sandbox import BOOK as BANK_BOOK
 from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
-from disburse.domain.routing import Limit, Price, Route
+from disburse.domain.routing import TEST_CURRENCY, Limit, Price, Route
+from disburse.kinds import make_connectors
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation
@@ -42,11 +41,11 @@ from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.watch import Watch
-from disburse.world_spool import FileSpool
+
+__all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "hearing", "open_house", "routes_of", "working"]
 
 DATABASE = "disburse"
 KEYS = "keys.json"
-BANK_BOOK = "sandbox-bank.jsonl"
 
 
 def _nothing(*_: Any) -> None:
@@ -61,6 +60,7 @@ class Gauges:
     called: Callable[[str, Verdict], None] = _nothing
     asked: Callable[[str, Verdict], None] = _nothing
     applied: Callable[[str, Applied], None] = _nothing
+    alerted: Callable[[str, str], None] = _nothing
 
 
 class KeyFileMissing(Refusal):
@@ -69,7 +69,10 @@ class KeyFileMissing(Refusal):
 
 @dataclass(slots=True)
 class House:
-    """An installation, opened. `sandbox_book` is where the sandbox bank in process writes."""
+    """An installation, opened. `sandbox_book` is where the sandbox bank in process writes.
+
+    `in_process` names the connectors whose provider lives in the process that works; nobody calls those back by HTTP.
+    """
 
     settings: Settings
     world: World
@@ -82,6 +85,7 @@ class House:
     connectors: dict[str, Connector]
     desk: Desk
     gauges: Gauges
+    in_process: frozenset[str] = frozenset()
 
     @property
     def sandbox_book(self) -> Path:
@@ -102,13 +106,14 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
         vault = Vault(_keys(data, world, new=await database.ask(is_new)), world.random)
         key_check = vault.fingerprint(b"key check", 0)
         installation = await database.run(lambda tx: open_installation(tx, world, key_check))
-        connectors = make_connectors(settings, world, data, stack)
+        configured = make_connectors(settings, world.clock, data, stack, gauges.alerted)
+        connectors = {name: one.connector for name, one in configured.items()}
         desk = Desk(
             database,
             world,
             vault,
             installation.installation_id,
-            routes=[routing.complete(route_of(connector)) for connector in connectors.values()],
+            routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
             fees=settings.fee_rules(),
             batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
             token_life=timedelta(seconds=settings.token_life_s),
@@ -116,7 +121,10 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             providers=Providers(database, world.clock, routing.terms_of(connectors)),
         )
         desk.on_applied = gauges.applied
-        yield House(settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges)
+        in_process = frozenset(name for name, one in configured.items() if one.in_process)
+        yield House(
+            settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges, in_process
+        )
 
 
 async def _database_address(
@@ -146,20 +154,6 @@ def _keys(data: Path, world: World, *, new: bool) -> Keyring:
     return Keyring.load(path)
 
 
-def make_connectors(
-    settings: Settings, world: World, data: Path, stack: contextlib.AsyncExitStack
-) -> dict[str, Connector]:
-    """The configured connectors by name, in the order routes are tried."""
-    connectors: list[Connector] = []
-    if settings.sandbox_bank_url is not None:
-        transport = HttpTransport(world.clock)
-        stack.push_async_callback(transport.close)
-        connectors.append(RemoteSandboxConnector(settings.sandbox_bank_url, transport, guard=settings.sandbox_guard))
-    if settings.sandbox:
-        connectors.append(SandboxConnector(FileSpool(data / BANK_BOOK), world.clock, guard=settings.sandbox_guard))
-    return {connector.name: connector for connector in connectors}
-
-
 def route_of(connector: Connector) -> Route:
     """A connector as routing sees it."""
     able = connector.capabilities
@@ -172,6 +166,18 @@ def route_of(connector: Connector) -> Route:
         tuple(Limit(rail, currency, one.minimum_minor, one.maximum_minor) for rail, currency, one in limits),
         tuple(Price(str(rail), currency, rule) for (rail, currency), rule in able.fees.items()),
     )
+
+
+def routes_of(connectors: Sequence[Connector]) -> list[Route]:
+    """The routes, in the order they are tried. Beside a real provider a sandbox carries test money alone.
+
+    Otherwise a wage that no real provider could carry would be "paid" by a bank that has no money.
+    """
+    routes = [route_of(connector) for connector in connectors]
+    if all(route.sandbox for route in routes):
+        return routes
+    test_money = frozenset((TEST_CURRENCY,))
+    return [replace(route, currencies=route.currencies & test_money) if route.sandbox else route for route in routes]
 
 
 class Hint:
@@ -213,8 +219,9 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
             loops += [watch.run, partial(_listening, house, FINAL, watch.pace.wake)]
         if not house.installation.quarantined:
             for connector in house.connectors.values():
-                if workers or isinstance(connector, RemoteSandboxConnector):  # callbacks come to every process with a port
-                    await connector.start(_hearing(house))
+                calls_us = connector.capabilities.callbacks and connector.name not in house.in_process
+                if workers or calls_us:  # callbacks come to every process with a port
+                    await connector.start(hearing(house))
                     stack.push_async_callback(connector.stop)
         if workers and not house.installation.quarantined:
             sender, inquirer, housekeeper = make_workers(house)
@@ -247,7 +254,9 @@ def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
     )  # fmt: skip
 
 
-def _hearing(house: House) -> Callable[[Callback], Awaitable[None]]:
+def hearing(house: House) -> Hear:
+    """Where callbacks of this house's connectors are stored and applied. Raises StoreUnavailable."""
+
     async def hear(callback: Callback) -> None:
         await house.desk.hear(
             Heard(

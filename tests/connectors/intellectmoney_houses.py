@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from disburse.connectors.intellectmoney import IntellectMoneyConnector
 from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
-from disburse.connectors.transport import HttpTransport
+from disburse.connectors.transport import MOST_BYTES, HttpTransport
 from disburse.domain.destinations import Destination, Rail, read_card
 from disburse.domain.money import Money
 from disburse.domain.outcomes import NotSent, Unknown
@@ -56,7 +56,8 @@ class Weather(HttpTransport):
         self.expire: Callable[[], Awaitable[None]]
 
     async def send(
-        self, method: str, url: str, *, deadline_s: float, headers: Mapping[str, str] = NONE, body: bytes | None = None
+        self, method: str, url: str, *, deadline_s: float, headers: Mapping[str, str] = NONE, body: bytes | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> WireAnswer | NotSent | Unknown:
         name = url.rpartition("/")[2].lower()
         self.called[name] += 1
@@ -70,7 +71,7 @@ class Weather(HttpTransport):
             await self._stand()
         if fate == EXPIRED:
             await self.expire()
-        answer = await super().send(method, url, deadline_s=deadline_s, headers=headers, body=body)
+        answer = await super().send(method, url, deadline_s=deadline_s, headers=headers, body=body, most_bytes=most_bytes)
         if fate == STOP_AFTER:
             await self._stand()
         return Unknown("time-out") if fate == LOST else answer

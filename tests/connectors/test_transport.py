@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from disburse.connectors.transport import MOST_BYTES, HttpTransport
+from disburse.connectors.transport import MOST_BYTES, HttpTransport, tls_context
 from disburse.domain.outcomes import NotSent, Unknown
 from disburse.protocols.wire import WireAnswer
 from disburse.world import RealClock
@@ -288,7 +288,7 @@ async def secure(serve: Serve, certificate: Path) -> Server:
 
 async def test_a_trusted_certificate_is_served(secure: Server, certificate: Path) -> None:
     """With the authority that signed it, a server's certificate is good."""
-    transport = HttpTransport(RealClock(), tls=ssl.create_default_context(cafile=certificate))
+    transport = HttpTransport(RealClock(), tls=lambda: tls_context(str(certificate)))
     assert isinstance(await send(transport, f"https://127.0.0.1:{secure.port}/"), WireAnswer)
     await transport.close()
 
@@ -301,7 +301,7 @@ async def test_a_stranger_is_not_sent_to(secure: Server, transport: HttpTranspor
 
 async def test_another_name_is_not_sent_to(secure: Server, certificate: Path) -> None:
     """A good certificate of somebody else is no certificate."""
-    transport = HttpTransport(RealClock(), tls=ssl.create_default_context(cafile=certificate))
+    transport = HttpTransport(RealClock(), tls=lambda: tls_context(str(certificate)))
     assert await send(transport, f"https://localhost:{secure.port}/") == NotSent("the TLS check failed")
     assert secure.requests == []
     await transport.close()

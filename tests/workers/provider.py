@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from disburse.connectors.contract import Capabilities, Hear, Order, Question
+from disburse.connectors.contract import Bank, Callback, Capabilities, Hear, Order, Question
 from disburse.domain.destinations import Rail, read_card
 from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.merchant import Merchant
@@ -26,6 +26,7 @@ from disburse.operations.installation import open_installation
 from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.payouts import Found
 from disburse.operations.verify import verify
+from disburse.protocols.wire import WireRequest
 from disburse.storage.database import Database
 from disburse.storage.keyring import Keyring
 from disburse.storage.vault import Vault
@@ -120,6 +121,15 @@ class Provider:
             return Rejected("card closed")
         self.absent.add(identifier)
         return Absent()
+
+    async def read_callback(self, request: WireRequest, deadline_s: float) -> Callback | None:
+        return None
+
+    async def balance(self, deadline_s: float) -> tuple[Money, ...] | Unknown:
+        return Unknown("it has no end of money")
+
+    async def banks(self, deadline_s: float) -> tuple[Bank, ...] | Unknown:
+        return Unknown("it keeps no list")
 
     def paid_bases(self) -> Counter[tuple[str, int]]:
         """How often each obligation was paid, whatever the attempt."""

@@ -88,6 +88,7 @@ class Metrics:
         self._finished = counter("disburse_payouts_finished", "Payouts that became final.", ["state", "rail"])
         self._contradictions = counter("disburse_contradictions", "Evidence that froze a payout.", ["connector"])
         self._unmatched = counter("disburse_unmatched_evidence", "Evidence about no attempt of ours.", ["connector"])
+        self._alerts = counter("disburse_alerts", "What providers said that needs a person.", ["connector", "alert"])
         self.in_progress = Gauge("disburse_requests_in_progress", "Requests at a door.", registry=self.registry)
         self.connections = Gauge("disburse_connections", "Open connections.", registry=self.registry)
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
@@ -121,6 +122,10 @@ class Metrics:
             self._unmatched.labels(connector).inc()
         elif applied.payout is not None and applied.effect in _FINAL:
             self.finished(applied.effect, applied.payout.rail)
+
+    def alerted(self, connector: str, alert: str) -> None:
+        """A connector met something that a person should see to; the log has the line."""
+        self._alerts.labels(connector, alert).inc()
 
     def finished(self, state: str, rail: str) -> None:
         """A payout became final in another way than by evidence: cancelled, expired, without a route."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from disburse.cli import show
-from disburse.cli.place import HERE, Place, group, run
+from disburse.cli.place import HERE, Place, run
 from disburse.domain.breaker import BreakerState, may_try
 from disburse.domain.money import minor_text
 from disburse.operations.providers import Terms
@@ -19,8 +19,6 @@ from disburse.storage import connector_facts
 from disburse.storage.connector_facts import BalanceRow, ConnectorRow
 from disburse.storage.database import Transaction
 from disburse.wiring import House
-
-app = group("connector")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class _Health:
     now: datetime
 
 
-@app.command
 def health(*, place: Place = HERE) -> None:
     """How each provider is: whether it is left alone and until when, its rate, and what it holds for us."""
 

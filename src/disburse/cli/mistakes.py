@@ -49,6 +49,7 @@ _NEXT: Final[Mapping[str, str]] = {
     "key_file_missing": "Bring keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
     "another_key_file": "Bring the right keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
     "not_quarantined": "There is nothing to release.",
+    "no_such_connector": "See which there are: disburse connector list.",
     "file_in_use": "Stop the other process, or take another file.",
     "bad_settings": "Mend the settings file, the environment or the command line, and try again.",
 }  # fmt: skip

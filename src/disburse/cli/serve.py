@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import msgspec
 import structlog
 from cyclopts import Parameter
 
@@ -25,7 +24,7 @@ from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, house_of
 from disburse.crew import Crew, cores
 from disburse.domain.ports import World
-from disburse.settings import BadSettings, Settings
+from disburse.settings import BadSettings, Settings, plain_settings
 from disburse.wiring import House, working
 from disburse.world import real_world
 
@@ -109,7 +108,7 @@ async def _serve(settings: Settings, world: World, role: Role, address: _Address
         sets = await listen_together(address.host, address.port, doors + (not apart)) if address is not None else []
         url = _url(settings, address, sets[0]) if address is not None else None
         own = None if apart or not sets else sets.pop()
-        order = {"settings": msgspec.to_builtins(house.settings)}
+        order = {"settings": plain_settings(house.settings)}
         async with (
             working(house, api=role != "worker" and not apart, workers=role != "api") as loops,
             Crew(world.clock, logger, sets, order, instruments.metrics.counted) as crew,

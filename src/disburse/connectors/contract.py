@@ -2,7 +2,7 @@
 
 `submit` and `inquire` never raise for anything a provider does: whatever happens becomes an outcome or a finding, and what
 is not proven is `Unknown`. The capabilities alone decide what the engine may do after doubt, so they must not promise more
-than the provider's own contract does.
+than the provider's own contract does. How a connector is found, configured and made is in `kind.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Protocol
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule
 from disburse.domain.money import Money
-from disburse.domain.outcomes import Finding, Outcome
+from disburse.domain.outcomes import Finding, Outcome, Unknown
+from disburse.protocols.wire import WireRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,15 @@ class Limit:
 class Capabilities:
     """What the provider's own contract promises.
 
-    `deduplicates_for_s`: how long a repeat of our id is harmless (0: never, infinity: for ever).
+    `deduplicates_for_s`: how long after the first sending a repeat of our id is harmless (0: never, infinity: for ever).
+    `status_by_our_id`: whether it can be asked what became of our id.
     `not_found_final_after_s`: two not-founds so far apart prove absence; None: they never do. `two_step`: one call makes an
     operation and moves nothing, another executes it; `execute_again_after_s`: an operation that is still not executed so long
     after it was first seen so is executed again, by the same id, which the provider carries out at most once; None: never
     (`two_steps.py`).
-    `balance`: it can be asked what it holds for us.
+    `callbacks`: it tells us unasked. `balance`, `bank_list`: it can be asked for them.
     `limits` and `fees` by rail and currency: what is not in them is not known. Fees are what the provider charges us.
+    `sandbox`: no real money moves.
     """
 
     rails: frozenset[Rail]
@@ -48,6 +51,7 @@ class Capabilities:
     callbacks: bool = False
     sandbox: bool = False
     balance: bool = False
+    bank_list: bool = False
     limits: Mapping[tuple[Rail, str], Limit] = field(default_factory=dict)
     fees: Mapping[tuple[Rail, str], FeeRule] = field(default_factory=dict)
 
@@ -73,7 +77,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What became of an order? Asked by our id, or the provider's."""
+    """What became of an order? Asked by our id, or the provider's.
+
+    `provider_reference` is there when an earlier answer carried it: for a provider that is not two-step that proves that it
+    took the order.
+    """
 
     end_to_end_id: str
     provider_reference: str | None
@@ -90,12 +98,24 @@ class Callback:
     content: str
 
 
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """A bank that the provider pays to. The id goes into a destination; names are labels, never keys."""
+
+    bank_id: str
+    name: str
+    name_en: str = ""
+
+
 Hear = Callable[[Callback], Awaitable[None]]
 """Where a connector hands in callbacks. Returns once the callback is stored: only then may it be acknowledged."""
 
 
 class Connector(Protocol):
-    """One configured way to one provider."""
+    """One configured way to one provider. Its name is in the books (`in_flight:NAME`), so it is for life.
+
+    What a provider cannot do, its capabilities say; the method is there all the same, and answers `Unknown` or None.
+    """
 
     @property
     def name(self) -> str: ...
@@ -103,12 +123,38 @@ class Connector(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    async def submit(self, order: Order) -> Outcome: ...
+    async def submit(self, order: Order) -> Outcome:
+        """Send the order, once. `NotSent` only when no byte of it was written, `Rejected` and `Absent` only on proof.
 
-    async def inquire(self, question: Question) -> Finding: ...
-
-    async def start(self, hear: Hear) -> None:
-        """Begin listening; callbacks go to `hear`."""
+        Within `deduplicates_for_s` the engine may send an order again with the same id. Of the answer to such a repeat it
+        believes only that the provider has the order or paid it: a refusal of a repeat says nothing about the first one.
+        """
         ...
 
-    async def stop(self) -> None: ...
+    async def inquire(self, question: Question) -> Finding:
+        """Ask what became of an order. A question never moves money, and `Absent` is the provider's word for "never"."""
+        ...
+
+    async def read_callback(self, request: WireRequest, deadline_s: float) -> Callback | None:
+        """What a request to our callback address tells us; None when it is no callback, or cannot be believed.
+
+        A signature is checked where there is one. Where there is none, anybody may have sent it: it is a hint only, the
+        provider is asked within `deadline_s`, and what it answers is told.
+        """
+        ...
+
+    async def balance(self, deadline_s: float) -> tuple[Money, ...] | Unknown:
+        """What can be paid out through this provider, one amount a currency."""
+        ...
+
+    async def banks(self, deadline_s: float) -> tuple[Bank, ...] | Unknown:
+        """The banks that this provider pays to, as it lists them."""
+        ...
+
+    async def start(self, hear: Hear) -> None:
+        """Begin, before the first order; callbacks that come on their own go to `hear`. Raises what makes it useless."""
+        ...
+
+    async def stop(self) -> None:
+        """End; what is under way may break off."""
+        ...

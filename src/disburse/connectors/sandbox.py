@@ -7,15 +7,21 @@ to us. The same bank behind real HTTP is `sandbox_http.py`, with `sandbox_remote
 from __future__ import annotations
 
 import math
+from typing import Final
 
-from disburse.connectors.contract import Callback, Capabilities, Hear, Order, Question
+from msgspec import Struct
+
+from disburse.connectors.contract import Bank, Callback, Capabilities, Hear, Order, Question
+from disburse.connectors.kind import Kind, Surroundings
 from disburse.connectors.sandbox_bank import SandboxBank, Slip, Standing
 from disburse.connectors.sandbox_book import BookFault, Spool
 from disburse.connectors.sandbox_rules import CURRENCIES, NOT_FOUND_FINAL_S, Manner
 from disburse.connectors.sandbox_wire import encode_standing, finding_of, outcome_of
 from disburse.domain.destinations import Rail
+from disburse.domain.money import Money
 from disburse.domain.outcomes import Finding, NotFound, Outcome, Unknown
 from disburse.domain.ports import Clock
+from disburse.protocols.wire import WireRequest
 
 
 def sandbox_capabilities(*, guard: bool) -> Capabilities:
@@ -91,9 +97,42 @@ class SandboxConnector:
             return Unknown(str(fault))
         return NotFound() if standing is None else finding_of(standing)
 
+    async def read_callback(self, request: WireRequest, deadline_s: float) -> Callback | None:
+        """Nothing: this bank calls back without a wire."""
+        return None
+
+    async def balance(self, deadline_s: float) -> tuple[Money, ...] | Unknown:
+        """Not to be had: the bank pays without having any."""
+        return Unknown("the sandbox bank keeps no balance")
+
+    async def banks(self, deadline_s: float) -> tuple[Bank, ...] | Unknown:
+        """Not to be had: the bank pays to every bank."""
+        return Unknown("the sandbox bank keeps no list")
+
     async def _tell(self, standing: Standing) -> bool:
         if self._hear is None:
             return False
         content = encode_standing(standing).decode("ascii")
         await self._hear(Callback(self._name, standing.end_to_end_id, finding_of(standing), content))
         return True
+
+
+class SandboxSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The keys of `[connectors.NAME]` with `kind = "sandbox"`. `guard`: the bank remembers ids, so a repeat is not paid again."""
+
+    guard: bool = False
+
+
+def book_of(name: str) -> str:
+    """The file in the data directory that the bank behind this connector writes."""
+    return BOOK if name == "sandbox" else f"sandbox-bank-{name}.jsonl"
+
+
+BOOK: Final = "sandbox-bank.jsonl"
+
+
+def _make(name: str, settings: SandboxSettings, around: Surroundings) -> SandboxConnector:
+    return SandboxConnector(around.spool(book_of(name)), around.clock, guard=settings.guard, name=name)
+
+
+KIND: Final = Kind(SandboxSettings, _make, in_process=True)

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from disburse.connectors.contract import Callback, Capabilities, Hear, Order, Question
+from msgspec import Struct
+
+from disburse.connectors.contract import Bank, Callback, Capabilities, Hear, Order, Question
+from disburse.connectors.kind import Http, Kind, Surroundings
 from disburse.connectors.sandbox import sandbox_capabilities
 from disburse.connectors.sandbox_bank import Slip, Standing
 from disburse.connectors.sandbox_wire import (
@@ -33,16 +36,15 @@ from disburse.connectors.sandbox_wire import (
     outcome_of,
 )
 from disburse.connectors.transport import HttpTransport
+from disburse.domain.money import Money
 from disburse.domain.outcomes import Finding, NotFound, NotSent, Outcome, Rejected, Unknown
-from disburse.protocols.wire import JSON, Malformed, WireAnswer, read_json_object
-
-ASK_WITHIN_S: Final = 8.0
+from disburse.protocols.wire import JSON, Malformed, WireAnswer, WireRequest, read_json_object
 
 
 class RemoteSandboxConnector:
     """A sandbox bank behind `base_url`, such as `http://127.0.0.1:8090`. `guard`: whether it was started with its guard.
 
-    The transport is closed by whoever made it. Callbacks come to a door of ours, which hands their bodies to `receive`.
+    The transport is closed by whoever made it. Callbacks come to a door of ours, which has them read by `read_callback`.
     """
 
     def __init__(
@@ -52,7 +54,6 @@ class RemoteSandboxConnector:
         self._transport = transport
         self._name = name
         self._capabilities = sandbox_capabilities(guard=guard)
-        self._hear: Hear | None = None
 
     @property
     def name(self) -> str:
@@ -63,12 +64,11 @@ class RemoteSandboxConnector:
         return self._capabilities
 
     async def start(self, hear: Hear) -> None:
-        """Callbacks given to `receive` go to `hear` from now on."""
-        self._hear = hear
+        """Read the files that connections need. Nothing comes on its own: callbacks come to a door."""
+        self._transport.open()
 
     async def stop(self) -> None:
-        """Callbacks are not acknowledged any more."""
-        self._hear = None
+        """Nothing runs."""
 
     async def submit(self, order: Order) -> Outcome:
         """Send the order, once."""
@@ -92,23 +92,30 @@ class RemoteSandboxConnector:
         standing = await self._ask(question.end_to_end_id, question.deadline_s)
         return finding_of(standing) if isinstance(standing, Standing) else standing
 
-    async def receive(self, body: bytes) -> bool:
-        """Take a callback's body: True once what the bank confirms is stored, and only then may it be acknowledged.
+    async def read_callback(self, request: WireRequest, deadline_s: float) -> Callback | None:
+        """What the bank confirms of a callback, and only that: its callbacks carry no signature.
 
-        False for what is no callback, or what the bank does not confirm. Raises whatever `hear` raises.
+        None for what is no callback, or what the bank does not confirm.
         """
         try:
-            end_to_end_id = decode_standing(body).end_to_end_id
+            end_to_end_id = decode_standing(request.body).end_to_end_id
         except Malformed:
-            return False
-        if self._hear is None or not is_id(end_to_end_id):
-            return False
-        standing = await self._ask(end_to_end_id, ASK_WITHIN_S)
+            return None
+        if not is_id(end_to_end_id):
+            return None
+        standing = await self._ask(end_to_end_id, deadline_s)
         if not isinstance(standing, Standing):
-            return False
+            return None
         content = encode_standing(standing).decode("ascii")
-        await self._hear(Callback(self._name, end_to_end_id, finding_of(standing), content))
-        return True
+        return Callback(self._name, end_to_end_id, finding_of(standing), content)
+
+    async def balance(self, deadline_s: float) -> tuple[Money, ...] | Unknown:
+        """Not to be had: the bank pays without having any."""
+        return Unknown("the sandbox bank keeps no balance")
+
+    async def banks(self, deadline_s: float) -> tuple[Bank, ...] | Unknown:
+        """Not to be had: the bank pays to every bank."""
+        return Unknown("the sandbox bank keeps no list")
 
     async def _ask(self, end_to_end_id: str, deadline_s: float) -> Standing | NotFound | Unknown:
         answer = await self._transport.send("GET", f"{self._payouts}/{end_to_end_id}", deadline_s=deadline_s)
@@ -139,3 +146,18 @@ def _field_to_blame(answer: WireAnswer) -> str | None:
     except Malformed:
         return None
     return field if isinstance(field, str) and field in ORDER else None
+
+
+class RemoteSandboxSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The keys of `[connectors.NAME]` with `kind = "sandbox-http"`. `guard`: whether the bank was started with its guard."""
+
+    url: str
+    guard: bool = False
+    http: Http = Http()
+
+
+def _make(name: str, settings: RemoteSandboxSettings, around: Surroundings) -> RemoteSandboxConnector:
+    return RemoteSandboxConnector(settings.url, around.transport(settings.http), guard=settings.guard, name=name)
+
+
+KIND: Final = Kind(RemoteSandboxSettings, _make)

@@ -1,6 +1,7 @@
 """What a call to a provider established. Lives here: the outcomes and findings; the rule that applies them is in `domain/evidence.py`.
 
-A *call* (submit) ends in one of five outcomes. A *finding* (the answer to an inquiry, or a callback) may be one of the first
+A *call* (submit) ends in an outcome: one of the first five, or `Absent` when the provider turned the whole call away for a
+cause that is not the payout's. A *finding* (the answer to an inquiry, or a callback) may be one of the first
 three as well, or say that the provider does not know the id (`NotFound`, which proves nothing), that a two-step provider has
 the order made and not executed (`NotExecuted`, which proves nothing either), that it never will be carried out (`Absent`, a
 proof), or that money came back (`Returned`). Anything a connector cannot classify is `Unknown`.
@@ -67,7 +68,10 @@ class NotExecuted:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Proven: the provider never carried this id out and never will."""
+    """Proven: the provider never carried this id out and never will.
+
+    As the outcome of a call: it turned the call away (our key is wrong, say) and the payout is not to blame, so it is due again.
+    """
 
     why: str = "absent"
 
@@ -80,6 +84,6 @@ class Returned:
     amount: Money | None = None
 
 
-Outcome = Accepted | Settled | Rejected | NotSent | Unknown
+Outcome = Accepted | Settled | Rejected | NotSent | Absent | Unknown
 Finding = Accepted | Settled | Rejected | Unknown | NotFound | NotExecuted | Absent | Returned
 Verdict = Outcome | Finding

@@ -56,7 +56,10 @@ Answer = ResultAnswer | ErrorAnswer | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class PayoutResult:
-    """A payout as the provider sees it. `status` is None when it is missing or unlisted."""
+    """A payout as the provider sees it. `status` is None when it is missing or unlisted.
+
+    `sum_told`: whether there is a sum at all, readable or not. `purse` is on no page: read so that an echo can be compared.
+    """
 
     status: Status | None
     payout_id: str | None
@@ -68,6 +71,8 @@ class PayoutResult:
     complete_date: datetime | None
     transaction_id: str | None
     message: str = field(repr=False)
+    sum_told: bool = False
+    purse: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ def payout_of(answer: ResultAnswer) -> PayoutResult:
         complete_date=_date(fields, "completeDate"),
         transaction_id=_identifier(fields, "transactionId"),
         message=_text(fields, "message"),
+        sum_told=fields.get("sum") not in (None, ""),
+        purse=_identifier(fields, "purse"),
     )
 
 

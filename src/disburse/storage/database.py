@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -87,6 +88,39 @@ class Hope:
 
 class UnsafeDatabase(Exception):
     """The database is set up so that it may forget what it promised."""
+
+
+class _Stay:
+    """One stay of a task inside `run` or `snapshot`. Tasks that it starts inherit the mark, so its end is kept in it."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self) -> None:
+        self.ended = False
+
+
+_STAY: ContextVar[_Stay | None] = ContextVar("a stay inside a transaction", default=None)
+
+
+def assert_no_transaction() -> None:
+    """Raises AssertionError while the calling task, or the one that started it, is inside a transaction (invariant E12).
+
+    Whoever calls the network asks this first: a provider that is slow must hold no lock and no connection of ours.
+    """
+    stay = _STAY.get()
+    if stay is not None and not stay.ended:
+        raise AssertionError("a network call inside a database transaction")
+
+
+@contextlib.contextmanager
+def _staying() -> Iterator[None]:
+    stay = _Stay()
+    token = _STAY.set(stay)
+    try:
+        yield
+    finally:
+        stay.ended = True
+        _STAY.reset(token)
 
 
 class Transaction:
@@ -228,7 +262,8 @@ class Database:
                 await connection.execute("BEGIN")
             tx = Transaction(connection, rerun, self._known_accounts, hopeful=hopeful)
             try:
-                result = await work(tx)
+                with _staying():
+                    result = await work(tx)
             except _BROKEN:
                 raise
             except Exception:
@@ -262,7 +297,8 @@ class Database:
                 await connection.execute("SET LOCAL plan_cache_mode = auto")
                 for name in _BY_KEY:
                     await connection.execute(f"SET LOCAL {name} = on")
-                return await work(Transaction(connection, rerun=False))
+                with _staying():
+                    return await work(Transaction(connection, rerun=False))
         finally:
             await self._pool.release(connection)
 

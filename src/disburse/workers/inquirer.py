@@ -1,8 +1,9 @@
 """The inquirer: asks providers about attempts whose end nobody knows, without end, and records what they say.
 
 It also finds attempts whose owner fell silent (open, lease lapsed by the database's clock): those are in doubt from then on.
-It never sends anything new: a new attempt starts only when stored evidence proves that the last one moved nothing. What it may do
-is execute a two-step provider's operation again, the same one (`workers/two_steps.py`).
+It sends nothing new: a new attempt starts only when stored evidence proves that the last one moved nothing. What it may do is
+execute a two-step provider's operation again, the same one (`workers/two_steps.py`), and, where a provider deduplicates our id and
+does not know it, send the same order again (`repeat.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.evidence import Heard
 from disburse.operations.two_steps import never_executed
 from disburse.workers.pace import Pace
+from disburse.workers.repeat import ask_or_repeat
 from disburse.workers.two_steps import execute_again
 
 
@@ -88,14 +90,14 @@ class Inquirer:
             if never_executed(question.attempt):
                 await self._hear(question, "inquiry", Absent("no operation was remembered, so none was executed"))
                 return
-        asked = Question(question.end_to_end_id, question.attempt.provider_reference, self._limits.call_s)
         try:
-            finding = await connector.inquire(asked)
+            finding = await ask_or_repeat(self._desk, connector, question, self._world.clock, self._limits.call_s)
         except Exception as fault:  # a connector's mistake is no answer of the provider's
             finding = Unknown(f"connector fault: {type(fault).__name__}")
         self._asked(question.connector, finding)
         await self._hear(question, "inquiry", finding)
         if isinstance(finding, NotExecuted):
+            asked = Question(question.end_to_end_id, question.attempt.provider_reference, self._limits.call_s)
             again = await execute_again(self._desk, self._world, connector, question, asked, self._worker_id)
             if again is not None:
                 await self._hear(question, "answer", again, content=self._world.clock.now().isoformat())

@@ -1,0 +1,73 @@
+"""Sending an order again with the same id, where the provider's contract makes that harmless (design.md section 1, idea 2).
+
+Lives here: when that may be, and what is believed of the answer. A question comes first: only a provider that says it does
+not know the id is sent the order again, so a repeat fills the gap of an order that never arrived. May not live here: new ids.
+
+The rules (reliability.md, E14):
+
+* the capabilities decide: a repeat goes out only while the provider still deduplicates our id, less a margin, counted from
+  the moment the intent was committed, and never to a provider that does not;
+* the first sending must be over, with time to spare: nobody promises anything about two calls at the same moment;
+* a process that was frozen since it took the question does not repeat: somebody may have decided about the payout since;
+* of the answer only "has it" and "paid" are believed. A refusal of a repeat may come before the provider looks the id up, and
+  a repeat that was not sent says nothing about the first one: both are `Unknown`, and the next question tells.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from disburse.connectors.contract import Capabilities, Connector, Order, Question
+from disburse.domain.attempt import Attempt, AttemptState
+from disburse.domain.outcomes import Accepted, Finding, NotFound, Settled, Unknown
+from disburse.domain.ports import Clock
+from disburse.operations.attempts import NOBODY, ToAsk
+from disburse.operations.desk import Desk, SealBroken
+
+SETTLED_DOWN_S: Final = 15.0
+"""A first sending is surely over so long after its intent: calls end within their deadline, and servers give up on what nobody reads."""
+
+MARGIN_S: Final = 3600.0
+"""No repeat in the last hour of a provider's deduplication: clocks differ, and nobody knows when it began to count."""
+
+FRESH_S: Final = 10.0
+"""A question that was taken longer ago than this is not followed by a repeat."""
+
+
+def may_repeat(able: Capabilities, attempt: Attempt, lapsed: bool, now: datetime) -> bool:
+    """Whether this attempt's order may be sent again at this moment."""
+    if attempt.opened_at is None or able.two_step or attempt.provider_reference is not None:
+        return False
+    if attempt.owner == NOBODY:  # sent by a database that forgot it, nobody knows when
+        return False
+    if attempt.state is not AttemptState.UNKNOWN and not lapsed:
+        return False
+    since = (now - attempt.opened_at).total_seconds()
+    return SETTLED_DOWN_S <= since < able.deduplicates_for_s - MARGIN_S
+
+
+async def ask_or_repeat(
+    desk: Desk, connector: Connector, asked: ToAsk, clock: Clock, deadline_s: float
+) -> Finding:
+    """What became of an attempt: the provider's answer, or what came of sending the order again where it does not know it.
+
+    Raises what a connector's mistakes raise.
+    """
+    taken = clock.monotonic()
+    question = Question(asked.end_to_end_id, asked.attempt.provider_reference, deadline_s)
+    finding = await connector.inquire(question)
+    if not isinstance(finding, NotFound) or not may_repeat(
+        connector.capabilities, asked.attempt, asked.lapsed, clock.now()
+    ):
+        return finding
+    try:
+        destination = desk.open_destination(asked.payout)
+    except SealBroken:
+        return finding
+    if clock.monotonic() - taken > FRESH_S:
+        return finding
+    outcome = await connector.submit(Order(asked.end_to_end_id, asked.payout.amount, destination, deadline_s))
+    if isinstance(outcome, Accepted | Settled):
+        return outcome
+    return Unknown(f"not known, and sent again: {type(outcome).__name__}")
