@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -108,6 +108,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             fees=settings.fee_rules(),
             batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
             token_life=timedelta(seconds=settings.token_life_s),
+            absence=absence_of(connectors.values()),
         )
         desk.on_applied = gauges.applied
         yield House(settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges)
@@ -158,6 +159,12 @@ def route_of(connector: Connector) -> Route:
     """A connector as routing sees it."""
     able = connector.capabilities
     return Route(connector.name, frozenset(str(rail) for rail in able.rails), able.currencies, able.sandbox)
+
+
+def absence_of(connectors: Iterable[Connector]) -> dict[str, float]:
+    """After how many seconds two not-founds prove absence, by connector; those of which it is never true are left out."""
+    promised = {connector.name: connector.capabilities.not_found_final_after_s for connector in connectors}
+    return {name: seconds for name, seconds in promised.items() if seconds is not None}
 
 
 class Hint:
@@ -216,13 +223,18 @@ def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
     worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
     limits = SenderLimits(window=settings.window, call_s=settings.call_s, lease_s=settings.lease_s)
-    called, asked = house.gauges.called, house.gauges.asked
+    inquirer = Inquirer(
+        house.desk, house.connectors, house.world, worker, shards=shards,
+        limits=InquirerLimits(call_s=settings.call_s), asked=house.gauges.asked,
+    )  # fmt: skip
+
+    def called(connector: str, outcome: Verdict) -> None:
+        house.gauges.called(connector, outcome)
+        inquirer.heard_of(connector, outcome)  # a provider that answers an order will answer questions too
+
     return (
         Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
-        Inquirer(
-            house.desk, house.connectors, house.world, worker, shards=shards,
-            limits=InquirerLimits(call_s=settings.call_s), asked=asked,
-        ),
+        inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards),
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ class Capabilities:
 
     `deduplicates_for_s`: how long a repeat of our id is harmless (0: never, infinity: for ever).
     `not_found_final_after_s`: two not-founds so far apart prove absence; None: they never do.
+    `inquiries_per_s`: how many questions a second it allows; None: it names no limit.
     """
 
     rails: frozenset[Rail]
@@ -32,6 +33,7 @@ class Capabilities:
     not_found_final_after_s: float | None = None
     callbacks: bool = False
     sandbox: bool = False
+    inquiries_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ class Desk:
         fees: Mapping[str, FeeRule],
         batches: Batches,
         token_life: timedelta = TOKEN_LIFE,
+        absence: Mapping[str, float] = {},
     ) -> None:
         self.database = database
         self.world = world
@@ -126,7 +127,7 @@ class Desk:
         self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
         self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", payouts.look_again)
         self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
-        self._record: GroupCommit[Heard, Applied] = queue("record", partial(evidence.record, routes=routes))
+        self._record: GroupCommit[Heard, Applied] = queue("record", partial(evidence.record, routes=routes, absence=absence))
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
 
     def draft(
@@ -264,10 +265,10 @@ class Desk:
         now = self.world.clock.now()
         return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
 
-    async def questions_due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
+    async def questions_due(self, shard: int, limit: int) -> list[stored.QuestionDue]:
         """Attempts whose next question is due, by the database's clock."""
 
-        async def work(tx: Transaction) -> list[tuple[UUID, int, int]]:
+        async def work(tx: Transaction) -> list[stored.QuestionDue]:
             return await stored.to_ask(tx, shard, await tx.database_now(), limit)
 
         return await self.database.run(work)
@@ -306,6 +307,8 @@ class Desk:
         parts = read_end_to_end_id(message.end_to_end_id)
         applied = await self._record.submit(parts[0] if parts else 0, message)
         self.on_applied(message.connector, applied)
+        if applied.contradicts:
+            _tell_frozen(message, applied)
         if applied.payout is not None:
             if applied.payout.final:
                 self.finals.ring(applied.payout.payout_id)
@@ -353,6 +356,17 @@ class Desk:
         ]  # fmt: skip
         for drain in queues:
             await drain()
+
+
+def _tell_frozen(message: Heard, applied: Applied) -> None:
+    """The alert: people have to look at this payout, and nothing moves it before they did."""
+    parts, payout = read_end_to_end_id(message.end_to_end_id), applied.payout
+    if payout is not None:
+        _log.error(
+            "a payout is frozen: what is known contradicts itself", alert="payout_frozen", merchant=payout.merchant_id,
+            payout=str(payout.payout_id), attempt=parts[2] if parts else None, connector=message.connector,
+            reason=applied.effect.removeprefix("frozen:"),
+        )  # fmt: skip
 
 
 def _nobody() -> None:

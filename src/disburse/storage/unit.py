@@ -78,9 +78,9 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "evidence": (
         """INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict,
-               detail, effect, heard_at, actor)
+               detail, effect, heard_at, actor, clock_at)
            SELECT $1, * FROM unnest({}) RETURNING 1""",
-        ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text"),
+        ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text", "timestamptz"),
     ),
     "expiries": (
         """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at) SELECT $1, * FROM unnest({}) RETURNING 1""",
