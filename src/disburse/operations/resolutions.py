@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.outcomes import Vouched, VouchedNotMoved, VouchedPaid
 from disburse.domain.payout import Payout
 from disburse.domain.refusals import Refusal
-from disburse.domain.ruling import Live
 from disburse.domain.vouched import NothingToResolve, attempt_of, objection
 from disburse.operations.evidence import Applied, Heard, weigh
 from disburse.storage import facts, payouts
@@ -65,10 +65,10 @@ async def subject(
 
 
 async def _objection(tx: Transaction, shard: int, payout: Payout, attempt: int) -> Refusal | None:
-    found: tuple[Live | None, int, object] = (None, 0, None)
-    found = (await facts.live_attempts(tx, shard, [payout.payout_id])).get(payout.payout_id, found)
-    live, _, lease = found
-    may_be_sent = live is not None and live.state is AttemptState.OPEN and (lease is None or lease > await tx.database_now())  # type: ignore[operator]
+    found = (await facts.live_attempts(tx, shard, [payout.payout_id])).get(payout.payout_id)
+    live, lease = (found[0], found[2]) if found is not None else (None, None)
+    is_open = live is not None and live.state is AttemptState.OPEN
+    may_be_sent = is_open and (lease is None or lease > await tx.database_now())
     return objection(frozen=payout.frozen is not None, attempt=attempt, live=live, may_be_sent=may_be_sent)
 
 
@@ -88,7 +88,8 @@ async def _pick(
     if live is not None and (live.state is AttemptState.SETTLED or outcome == NOT_MOVED or not surprises):
         return live
     may_have = [one for one in tried if one.number in surprises or one is live] or list(tried)
-    if len(may_have) == 1 or outcome == NOT_MOVED:
+    no_matter = outcome == NOT_MOVED or (payout.final and surprises)  # what each paid is in suspense, and stays there
+    if len(may_have) == 1 or no_matter:
         return may_have[-1]
     return WhichAttempt([one.number for one in may_have])
 
@@ -108,7 +109,7 @@ async def carry_out(unit: Unit, request: Request, heard: Heard) -> Applied | Ref
     return applied
 
 
-async def words_of(tx: Transaction, request: Request, actor: str, at: object) -> Heard:
+async def words_of(tx: Transaction, request: Request, actor: str, at: datetime) -> Heard:
     """What the two vouch for, as evidence about the attempt."""
     attempts = await payouts.attempts_of(tx, request.shard, request.origin_id)
     attempt = attempts[(request.attempt or 1) - 1]
@@ -117,6 +118,6 @@ async def words_of(tx: Transaction, request: Request, actor: str, at: object) ->
     name = str(request.request_id)
     verdict: Vouched = VouchedPaid(name) if request.outcome == PAID else VouchedNotMoved(name)
     return Heard(
-        connector=attempt.connector, end_to_end_id=attempt.end_to_end_id, kind="person", verdict=verdict, at=at,  # type: ignore[arg-type]
+        connector=attempt.connector, end_to_end_id=attempt.end_to_end_id, kind="person", verdict=verdict, at=at,
         actor=actor, payout=(request.origin_id, attempt.number, request.merchant_id),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from disburse.domain.attempt import Attempt
 from disburse.domain.payout import Payout
 from disburse.storage.database import Transaction
 from disburse.storage.payouts import attempts_of
+from disburse.storage.reports_requests import Told, of_payout
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker."""
+    """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker.
+
+    `requests`: what persons asked for about it, and what others answered.
+    """
 
     payout: Payout
     login: str
@@ -67,6 +71,7 @@ class Story:
     movements: list[Movement]
     mismatches: list[datetime]
     worker_seen: datetime | None
+    requests: list[Told]
 
 
 async def story(tx: Transaction, payout: Payout) -> Story:
@@ -109,6 +114,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
         [Movement(*row) for row in movements],
         [row[0] for row in mismatches],
         await tx.fetchval("SELECT max(seen_at) FROM workers"),
+        await of_payout(tx, shard, identifier),
     )
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -130,14 +129,3 @@ async def top_up(tx: Transaction, shard: int, merchant: int, reference: str) -> 
         reference,
     )
     return (row[0], row[1], row[2]) if row is not None else None
-
-
-async def is_posted(tx: Transaction, shard: int, origin: UUID, phases: Sequence[str]) -> bool:
-    """Whether the books have a posting of this origin in one of these phases."""
-    found = await tx.fetchval(
-        "SELECT 1 FROM postings WHERE shard = $1 AND origin_id = $2 AND phase = ANY ($3::text[]) LIMIT 1",
-        shard,
-        origin,
-        list(phases),
-    )
-    return found is not None
