@@ -360,11 +360,11 @@ class Desk:
 
 def _tell_frozen(message: Heard, applied: Applied) -> None:
     """The alert: people have to look at this payout, and nothing moves it before they did."""
-    parts, payout = read_end_to_end_id(message.end_to_end_id), applied.payout
+    parts, payout, connector = read_end_to_end_id(message.end_to_end_id), applied.payout, message.connector
     if payout is not None:
         _log.error(
             "a payout is frozen: what is known contradicts itself", alert="payout_frozen", merchant=payout.merchant_id,
-            payout=str(payout.payout_id), attempt=parts[2] if parts else None, connector=message.connector,
+            payout=str(payout.payout_id), attempt=parts[2] if parts else None, connector=connector,
             reason=applied.effect.removeprefix("frozen:"),
         )  # fmt: skip
 

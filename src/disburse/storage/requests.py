@@ -50,8 +50,6 @@ Asked = tuple[Request, Decision | None]
 _NAMES = [field.name for field in fields(Request)]
 COLUMNS = ", ".join(f"r.{name}" for name in _NAMES)
 ANSWER = "d.request_id, d.verdict, d.effect, d.at, d.actor"
-_LIST = ", ".join(_NAMES)
-_PLACES = ", ".join(f"${n + 1}" for n in range(len(_NAMES)))
 
 
 def asked(row: Any) -> Asked:
@@ -65,8 +63,8 @@ async def by_id(tx: Transaction, shard: int, request: UUID) -> Asked | None:
     """A request and its answer, if it has one."""
     row = await tx.fetchrow(
         f"""SELECT {COLUMNS}, {ANSWER} FROM requests r
-            LEFT JOIN decisions d ON d.shard = r.shard AND d.request_id = r.request_id
-            WHERE r.shard = $1 AND r.request_id = $2 AND (d.shard = $1 OR d.shard IS NULL)""",
+            LEFT JOIN decisions d ON d.shard = $1 AND d.request_id = r.request_id
+            WHERE r.shard = $1 AND r.request_id = $2""",
         shard,
         request,
     )
@@ -77,8 +75,8 @@ async def of_origin(tx: Transaction, shard: int, origin: UUID) -> list[Asked]:
     """Everything that was asked about a payout or a top-up, first to last."""
     rows = await tx.fetch(
         f"""SELECT {COLUMNS}, {ANSWER} FROM requests r
-            LEFT JOIN decisions d ON d.shard = r.shard AND d.request_id = r.request_id
-            WHERE r.shard = $1 AND r.origin_id = $2 AND (d.shard = $1 OR d.shard IS NULL) ORDER BY r.at, r.request_id""",
+            LEFT JOIN decisions d ON d.shard = $1 AND d.request_id = r.request_id
+            WHERE r.shard = $1 AND r.origin_id = $2 ORDER BY r.at, r.request_id""",
         shard,
         origin,
     )
@@ -89,9 +87,9 @@ async def of_reference(tx: Transaction, shard: int, merchant: int, reference: st
     """The withdrawals of a merchant that were asked for under a reference, first to last."""
     rows = await tx.fetch(
         f"""SELECT {COLUMNS}, {ANSWER} FROM requests r
-            LEFT JOIN decisions d ON d.shard = r.shard AND d.request_id = r.request_id
+            LEFT JOIN decisions d ON d.shard = $1 AND d.request_id = r.request_id
             WHERE r.shard = $1 AND r.merchant_id = $2 AND r.reference = $3 AND r.kind = 'withdraw'
-              AND (d.shard = $1 OR d.shard IS NULL) ORDER BY r.at, r.request_id""",
+              ORDER BY r.at, r.request_id""",
         shard,
         merchant,
         reference,
@@ -101,8 +99,12 @@ async def of_reference(tx: Transaction, shard: int, merchant: int, reference: st
 
 async def add(tx: Transaction, request: Request) -> None:
     """Store a request."""
-    values = [getattr(request, name) for name in _NAMES]
-    await tx.execute(f"INSERT INTO requests ({_LIST}) VALUES ({_PLACES})", *values)
+    await tx.execute(
+        """INSERT INTO requests (shard, request_id, merchant_id, kind, origin_id, reference, attempt, outcome, seen_event,
+               currency, amount_minor, evidence, evidence_digest, evidence_bytes, at, actor)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)""",
+        *[getattr(request, name) for name in _NAMES],
+    )
 
 
 async def answer(tx: Transaction, request: Request, decision: Decision) -> None:
