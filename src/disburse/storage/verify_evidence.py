@@ -81,18 +81,22 @@ EVIDENCE = (
     ),
     Check(
         "E11 money beyond proof is in suspense",
-        "What a provider paid after it was proven not to is posted from suspense, once each time and whole, and nothing else is.",
-        """SELECT payout_id AS payout, attempt, said.times AS contradictions, posted.times AS postings
-           FROM (SELECT shard, payout_id, attempt, count(*) AS times FROM evidence
-                 WHERE effect = 'frozen:paid_after_refusal' GROUP BY 1, 2, 3) AS said
-           FULL JOIN (SELECT n.shard, n.origin_id AS payout_id, split_part(n.phase, '-', 2)::int AS attempt, count(*) AS times,
-                             bool_and(n.amount_minor = p.amount_minor) AS whole
-                      FROM postings n JOIN payouts p ON p.shard = n.shard AND p.payout_id = n.origin_id
-                      WHERE n.reason = 'contradiction' GROUP BY 1, 2, 3) AS posted USING (shard, payout_id, attempt)
+        "What a provider said it paid after it was proven not to is posted from suspense, each time it was told, and nothing else is.",
+        """SELECT payout_id AS payout, attempt, said.amount AS told, posted.amount AS posted
+           FROM (SELECT e.shard, e.payout_id, e.attempt, count(*) AS times,
+                        sum(CASE e.detail WHEN '' THEN p.amount_minor
+                            ELSE replace(split_part(e.detail, ' ', 1), '.', '')::bigint END)::bigint AS amount
+                 FROM evidence e JOIN payouts p USING (shard, payout_id)
+                 WHERE e.effect = 'frozen:paid_after_refusal' GROUP BY 1, 2, 3) AS said
+           FULL JOIN (SELECT shard, origin_id AS payout_id, split_part(phase, '-', 2)::int AS attempt, count(*) AS times,
+                             sum(amount_minor)::bigint AS amount
+                      FROM postings WHERE reason = 'contradiction' GROUP BY 1, 2, 3) AS posted USING (shard, payout_id, attempt)
            LEFT JOIN (SELECT shard, payout_id, attempt, count(*) AS times FROM evidence
                       WHERE verdict = 'VouchedPaid' AND starts_with(effect, 'thawed:') GROUP BY 1, 2, 3) AS vouched
              USING (shard, payout_id, attempt)
-           WHERE (posted.whole AND posted.times BETWEEN coalesce(said.times, 0)
-                  AND coalesce(said.times, 0) + coalesce(vouched.times, 0)) IS NOT TRUE""",
+           LEFT JOIN payouts p USING (shard, payout_id)
+           WHERE (posted.times - coalesce(said.times, 0) BETWEEN 0 AND coalesce(vouched.times, 0)
+                  AND posted.amount = coalesce(said.amount, 0)
+                      + (posted.times - coalesce(said.times, 0)) * p.amount_minor) IS NOT TRUE""",
     ),
 )
