@@ -24,7 +24,7 @@ from disburse.settings import Settings
 from tests.house.sources import ROOT
 from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
-HOW_TOS = ("unitpay", "intellectmoney", "operate", "sandbox")
+HOW_TOS = ("unitpay", "intellectmoney", "operate", "sandbox", "doubt")
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
 LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md")
 
