@@ -359,11 +359,11 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
     ),
     "absence found once": (
         "DELETE FROM evidence WHERE payout_id = {not found twice} AND effect = 'nothing'",
-        "E3 absence is not found twice", 0,
+        "E3 absence is found twice", 0,
     ),
     "two not-founds in one moment, the second first": (
         "UPDATE evidence SET clock_at = clock_at + interval '1 h' WHERE payout_id = {not found twice} AND effect = 'nothing'",
-        "E3 absence is not found twice", 0,
+        "E3 absence is found twice", 0,
     ),
     "a thaw that nobody vouched for": (
         """UPDATE evidence SET kind = 'callback', verdict = 'Accepted' WHERE kind = 'person' AND payout_id = {given back}""",

@@ -52,7 +52,7 @@ EVIDENCE = (
                       ELSE a.end_to_end_id = e.end_to_end_id AND a.connector = e.connector END IS NOT TRUE""",
     ),
     Check(
-        "E3 absence is not found twice",
+        "E3 absence is found twice",
         "Where a not-found ended an attempt, another was stored before it, both while nobody could send and some time apart.",
         """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.attempt FROM evidence e
            WHERE e.verdict = 'NotFound' AND e.effect = 'queued' AND NOT EXISTS (
