@@ -1,4 +1,4 @@
-"""The inquirer's manners: within a provider's limit, soon when it answers again, and what two not-founds prove."""
+"""The inquirer's manners: within a provider's limit, soon when it answers again, what two not-founds prove; and the alert."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from disburse.connectors.contract import Capabilities, Question
 from disburse.domain.destinations import Rail
-from disburse.domain.outcomes import Finding, NotFound
+from disburse.domain.outcomes import Finding, NotFound, Settled
+from disburse.logs import FIELDS
 from disburse.operations.desk import Batches, Desk
+from disburse.operations.evidence import Heard
 from disburse.wiring import absence_of
-from tests.workers.provider import LOSE, PAY_SILENTLY, Process, Provider, Town
+from tests.workers.provider import LOSE, PAY_SILENTLY, REFUSE, Process, Provider, Town
 
 
 class Forgetful(Provider):
@@ -199,3 +202,23 @@ async def age(dsn: str, by: timedelta) -> None:
     doctor = await asyncpg.connect(dsn, server_settings={"search_path": "disburse"})
     await doctor.execute("UPDATE evidence SET clock_at = clock_timestamp() - $1::interval WHERE verdict = 'NotFound'", by)
     await doctor.close()
+
+
+# --- the alert ---
+
+
+async def test_a_frozen_payout_is_an_alert(town: Town, bank: Forgetful) -> None:
+    """The moment a payout freezes an alert goes to the log at error, with its name and what contradicts, and nothing of the payee."""
+    (payout,) = await town.pay(REFUSE)
+    process = Process(town, "w").start()
+    await town.until(town.all_final)
+    await process.stop()
+    [(identifier,)] = await town.rows("SELECT end_to_end_id FROM attempts")
+    where = (payout.payout_id, 1, payout.merchant_id)
+    with capture_logs() as told:
+        for _ in range(2):  # the second telling is no news
+            await town.desk().hear(Heard("bank", identifier, "callback", Settled(), town.clock.now(), "bank", "", where))
+    [line] = told
+    assert (line["log_level"], line["alert"], line["payout"]) == ("error", "payout_frozen", str(payout.payout_id))
+    assert (line["merchant"], line["attempt"], line["connector"], line["reason"]) == (1, 1, "bank", "paid_after_refusal")
+    assert set(line) - {"log_level"} <= FIELDS

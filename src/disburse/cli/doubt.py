@@ -116,7 +116,7 @@ def _print_frozen(count: int, rows: list[Frozen], now: datetime) -> None:
         right=("amount", "age"),
     )  # fmt: skip
     hidden = f" {count - len(rows):,} more: see them with --limit." if count > len(rows) else ""
-    show.say(f"Frozen: {count:,}.{hidden} Two persons end each, on evidence: disburse in-doubt resolve PAYOUT --help")
+    show.say(f"Frozen: {count:,}.{hidden} Two persons end each, on evidence: disburse in-doubt resolve --help")
 
 
 def _frozen_for_scripts(count: int, rows: list[Frozen], now: datetime) -> dict[str, object]:

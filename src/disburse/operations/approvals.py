@@ -15,7 +15,7 @@ from datetime import datetime
 from uuid import UUID
 
 from disburse.domain import ledger
-from disburse.domain.handed_in import HandedIn
+from disburse.domain.handed_in import HandedIn, without_cards
 from disburse.domain.money import Money
 from disburse.domain.refusals import Refusal
 from disburse.operations import resolutions
@@ -247,7 +247,7 @@ async def answer(tx: Transaction, shard: int, command: Answer) -> Answered | Ref
         ours = tx.rerun and (before.actor, before.at) == (command.actor, command.at)
         return Answered(request, before) if ours else AlreadyDecided(before.verdict)
     if not command.yes:
-        return await _store(unit, request, Decision(request.request_id, "refused", command.why, command.at, command.actor))
+        return await _store(unit, request, Decision(request.request_id, "refused", without_cards(command.why), command.at, command.actor))
     if request.actor == command.actor:
         return SamePerson()
     await unit.read_balances([request.merchant_id])

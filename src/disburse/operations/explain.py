@@ -233,7 +233,7 @@ def _standing(told: Story, now: datetime) -> tuple[str, str]:
     if payout.frozen is not None:
         return (
             f"What is known contradicts itself ({payout.frozen}), so it is frozen beside its state {payout.state}.",
-            "Compare with the provider's own book. Then two persons end it: disburse in-doubt resolve PAYOUT --help.",
+            "Compare with the provider's own book. Then two persons end it: disburse in-doubt resolve --help.",
         )
     if last is not None and payout.state in (PayoutState.QUEUED, PayoutState.IN_FLIGHT, PayoutState.IN_DOUBT):
         why, further = _under_way(told, last, now)
