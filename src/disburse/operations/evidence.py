@@ -89,7 +89,9 @@ async def weigh(
     tx, shard = unit.tx, unit.shard
     found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
     facts = await read_facts(tx, shard, placed, found, absence)
-    placed = [replace(m, content=f"{m.content}\nagain") if facts.completes_a_pair(m) else m for m in placed]
+    if facts.missed:
+        apart = [facts.told_apart(message) for message in placed]
+        placed = [replace(m, content=f"{m.content}\n{more}") if more else m for m, more in zip(placed, apart, strict=True)]
     known = await _known(tx, shard, [message for message in placed if not _is_first_answer(message, found)])
     refused = await _refusals(tx, shard, placed)
     returns = await _returns(tx, shard, placed)

@@ -50,6 +50,7 @@ class Facts:
     suspended: dict[UUID, list[Posting]] = field(default_factory=dict)
     live: dict[UUID, tuple[Live, int, datetime | None]] = field(default_factory=dict)
     not_found: dict[str, datetime] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)
     clock: datetime | None = None
 
     def apart_s(self, message: Message) -> float | None:
@@ -63,6 +64,15 @@ class Facts:
         """Whether this not-found is the second of two that prove absence: news, though the words are the same."""
         apart, final = self.apart_s(message), self.absence.get(message.connector)
         return apart is not None and final is not None and apart >= final
+
+    def told_apart(self, message: Message) -> str | None:
+        """What is added to a not-found that counts, so that the first of them and the one that ends it are two rows; else None.
+
+        All between them are repeated: however often a provider does not find an order, two rows are kept.
+        """
+        if message.kind != "inquiry" or message.end_to_end_id not in self.missed:
+            return None
+        return "again" if self.completes_a_pair(message) else "first"
 
     def may_be_sent(self, payout: UUID) -> bool:
         """Whether somebody may still send the payout's live attempt."""
@@ -90,7 +100,7 @@ async def read_facts(
             vouched.append(payout.payout_id)
         elif isinstance(message.verdict, Settled) and attempt.state in MOVED_NOTHING:
             ended.append(payout.payout_id)
-        elif _counts(message, attempt) and message.connector in absence:
+        elif _counts(message, attempt):
             missed.append(message.end_to_end_id)
     if ended or vouched:
         booked, turned = await facts.contradictions(tx, shard, ended + vouched)
@@ -102,6 +112,7 @@ async def read_facts(
     if vouched:
         known.live = await facts.live_attempts(tx, shard, vouched)
     if missed:
+        known.missed = set(missed)
         known.not_found = await facts.first_not_founds(tx, shard, missed)
     if vouched or missed:
         known.clock = await tx.database_now()
