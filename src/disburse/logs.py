@@ -25,7 +25,7 @@ import structlog
 from disburse.domain.ports import Clock
 
 FIELDS: Final = frozenset((
-    "at", "level", "event", "logger",
+    "at", "level", "event", "logger", "alert",
     "surface", "route", "why", "correlation", "error", "place",
     "merchant", "operator", "payout", "attempt", "state", "rail", "reason", "effect", "connector", "worker", "operation", "shard", "actor",
     "count", "size", "bytes", "seconds", "milliseconds", "age_s",

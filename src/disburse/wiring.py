@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -119,6 +119,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             token_life=timedelta(seconds=settings.token_life_s),
             rules=routing.rules,
             providers=Providers(database, world.clock, routing.terms_of(connectors)),
+            absence=absence_of(connectors.values()),
         )
         desk.on_applied = gauges.applied
         in_process = frozenset(name for name, one in configured.items() if one.in_process)
@@ -178,6 +179,12 @@ def routes_of(connectors: Sequence[Connector]) -> list[Route]:
         return routes
     test_money = frozenset((TEST_CURRENCY,))
     return [replace(route, currencies=route.currencies & test_money) if route.sandbox else route for route in routes]
+
+
+def absence_of(connectors: Iterable[Connector]) -> dict[str, float]:
+    """After how many seconds two not-founds prove absence, by connector; those of which it is never true are left out."""
+    promised = {connector.name: connector.capabilities.not_found_final_after_s for connector in connectors}
+    return {name: seconds for name, seconds in promised.items() if seconds is not None}
 
 
 class Hint:
@@ -243,13 +250,18 @@ def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
     worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
     limits = SenderLimits(window=settings.window, call_s=settings.call_s, lease_s=settings.lease_s)
-    called, asked = house.gauges.called, house.gauges.asked
+    inquirer = Inquirer(
+        house.desk, house.connectors, house.world, worker, shards=shards,
+        limits=InquirerLimits(call_s=settings.call_s), asked=house.gauges.asked,
+    )  # fmt: skip
+
+    def called(connector: str, outcome: Verdict) -> None:
+        house.gauges.called(connector, outcome)
+        inquirer.heard_of(connector, outcome)  # a provider that answers an order will answer questions too
+
     return (
         Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
-        Inquirer(
-            house.desk, house.connectors, house.world, worker, shards=shards,
-            limits=InquirerLimits(call_s=settings.call_s), asked=asked,
-        ),
+        inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards),
     )  # fmt: skip
 

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from disburse.domain import ledger
 from disburse.domain.attempt import ATTEMPT_MOVES, LIVE, AttemptState
-from disburse.domain.evidence import Case, Ruling, rule
-from disburse.domain.ledger import Account, Books, Posting
+from disburse.domain.evidence import Case, Live, Ruling, rule
+from disburse.domain.ledger import Account, Books, Posting, Reason
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Rejected, Returned, Verdict
 from disburse.domain.payout import FINAL, HOLDING, PayoutState, Step, advance
+from disburse.domain.vouched import attempt_of
 
 PAYOUT = UUID("019aa5f5-2f00-7abc-8000-000000000001")
 TOP_UP = UUID("019aa5f5-2f00-7abc-8000-000000000002")
@@ -38,6 +39,7 @@ class Tried:
     connector: str | None = None
     doubt_turns: int = 0
     refused: bool = False
+    lapsed: bool = False
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Life:
     balances: dict[Account, int] = field(default_factory=dict)
     phases: set[tuple[UUID, str]] = field(default_factory=set)
     returns: set[str] = field(default_factory=set)
+    contradictions: list[Posting] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.books = Books(PAYOUT, MERCHANT, "RUB", AMOUNT, self.fee_minor)
@@ -86,6 +89,10 @@ class Life:
             attempt.state, attempt.connector = AttemptState.OPEN, connector
         self.check()
 
+    def lapse(self) -> None:
+        """The lease of an open attempt runs out: nobody can send it any more."""
+        self.attempts[-1].lapsed = True
+
     def hear(self, number: int, heard: Verdict) -> Ruling | None:
         """Apply a message about attempt `number`; None when it is no news.
 
@@ -103,7 +110,11 @@ class Life:
         assert not was_final or ruling.state in (self.state, PayoutState.RETURNED), "an end was rewritten"
         self._post(ruling.postings)
         self.state, self.returned_minor = ruling.state, ruling.returned_minor
-        self.frozen = ruling.freeze or self.frozen
+        self.frozen = ruling.freeze or (None if ruling.thaw else self.frozen)
+        if ruling.ends_live is not None:
+            live = next(tried for tried in self.attempts if tried.state in LIVE)
+            assert live is not attempt and ruling.ends_live in ATTEMPT_MOVES[live.state]
+            live.state = ruling.ends_live
         attempt.refused = attempt.refused or (
             isinstance(heard, Rejected) and ruling.attempt_state is AttemptState.REJECTED
         )
@@ -147,6 +158,8 @@ class Life:
         attempt = self.attempts[number - 1]
         assert attempt.connector is not None, "nobody speaks of an attempt that went nowhere"
         tried = {one.connector for one in self.attempts if one.refused} | {attempt.connector}
+        live = next((n for n, one in enumerate(self.attempts, 1) if one.state in LIVE), None)
+        one = self.attempts[live - 1] if live is not None else None
         return Case(
             books=self.books,
             state=self.state,
@@ -157,7 +170,15 @@ class Life:
             doubt_turns=attempt.doubt_turns,
             returned_minor=self.returned_minor,
             another_route=any(name not in tried for name in self.routes),
+            live=Live(live, one.state, one.connector) if live is not None and one is not None else None,
+            suspended=self.suspended(),
+            contradictions=sum(attempt_of(posting) == number for posting in self.contradictions),
+            may_be_sent=one is not None and one.state is AttemptState.OPEN and not one.lapsed,
         )
+
+    def suspended(self) -> list[Posting]:
+        """Contradictions that stand: booked and not turned round."""
+        return [one for one in self.contradictions if (one.origin_id, f"reverse-{one.phase}") not in self.phases]
 
     def _move(self, step: Step, postings: list[Posting]) -> None:
         self.state = advance(self.state, step)
@@ -168,6 +189,8 @@ class Life:
             key = (posting.origin_id, posting.phase)
             assert key not in self.phases, f"{posting.phase} is posted twice"
             self.phases.add(key)
+            if posting.reason is Reason.CONTRADICTION:
+                self.contradictions.append(posting)
         for (_, _, account), change in ledger.changes(postings).items():
             self.balances[account] = self.balances.get(account, 0) + change
 

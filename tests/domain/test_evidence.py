@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from random import Random
 
@@ -24,6 +25,8 @@ from disburse.domain.outcomes import (
     Settled,
     Unknown,
     Verdict,
+    VouchedNotMoved,
+    VouchedPaid,
 )
 from disburse.domain.payout import PayoutState
 from tests.domain.life import AMOUNT, FEE, MERCHANT, PAYOUT, Life, money, opened
@@ -167,10 +170,10 @@ def test_every_verdict_on_every_attempt(heard: str, attempt_state: AttemptState,
 
 
 def test_the_table_is_whole() -> None:
-    """Every verdict there is stands in the table, on every state of an attempt."""
+    """Every verdict there is stands in the table, on every state of an attempt; what persons vouch for is in test_vouched.py."""
     cells = _cells()
     assert {heard for heard, _, _ in cells} == set(HEARD)
-    assert {type(heard) for heard in HEARD.values()} == set(Verdict.__args__)
+    assert {type(heard) for heard in HEARD.values()} == set(Verdict.__args__) - {VouchedPaid, VouchedNotMoved}
     assert len(cells) == len(HEARD) * len(AttemptState)
 
 
@@ -337,3 +340,39 @@ def test_silence_proves_nothing() -> None:
     life = heard_in_order([Unknown("time-out"), *[NotFound()] * 100])
     assert life.state is S.IN_DOUBT
     assert life.sum_of("in_doubt:") == AMOUNT
+
+
+@pytest.mark.parametrize(
+    "state, apart, final, then",
+    [
+        (A.UNKNOWN, 60.0, 60.0, A.NOT_SENT),
+        (A.UNKNOWN, 3600.0, 60.0, A.NOT_SENT),
+        (A.UNKNOWN, 59.9, 60.0, A.UNKNOWN),
+        (A.UNKNOWN, 3600.0, None, A.UNKNOWN),  # its contract promises nothing
+        (A.UNKNOWN, None, 60.0, A.UNKNOWN),  # the first one
+        (A.OPEN, 3600.0, 60.0, A.UNKNOWN),  # somebody may still send it
+        (A.ACCEPTED, 3600.0, 60.0, A.ACCEPTED),  # the provider had it
+        (A.SETTLED, 3600.0, 60.0, A.SETTLED),
+        (A.REJECTED, 3600.0, 60.0, A.REJECTED),
+    ],
+)
+def test_two_not_founds(state: AttemptState, apart: float | None, final: float | None, then: AttemptState) -> None:
+    """Two not-founds prove absence when they are as far apart as the provider's contract says, and only of a doubt."""
+    told = replace(case(state), not_found_for_s=apart, not_found_final_after_s=final)
+    ruled = rule(told, NotFound())
+    assert (ruled.attempt_state, ruled.freeze) == (then, None)
+    assert ruled.new_attempt is (then is A.NOT_SENT)
+
+
+def test_paid_again_is_no_news_while_it_is_in_suspense() -> None:
+    """A surprise that stands in suspense is booked once; turned round and told again, it is another; another amount freezes."""
+    booked = BOOKS.contradiction("bank", AMOUNT, 3)
+    standing = replace(case(A.REJECTED, S.FAILED), suspended=booked, contradictions=1)
+    assert rule(standing, Settled("p-2")) == Ruling(S.FAILED, A.REJECTED)
+    assert rule(standing, Settled("p-2", money(1))).freeze == "another_amount"
+    turned = replace(case(A.REJECTED, S.FAILED), contradictions=1)
+    again = rule(turned, Settled("p-2"))
+    assert again.freeze == "paid_after_refusal"
+    assert [posting.phase for posting in again.postings] == ["contradiction-3-2"]
+    elsewhere = replace(case(A.REJECTED, S.FAILED), suspended=BOOKS.contradiction("bank", AMOUNT, 2))
+    assert rule(elsewhere, Settled("p-2")).freeze == "paid_after_refusal"

@@ -21,6 +21,7 @@ EXECUTED = {
     Step.ASK_APPROVAL: S.AWAITING_APPROVAL,
     Step.LACK_FUNDS: S.UNFUNDED,
 }
+PERSONS = {Step.COVER: S.PAID, Step.GIVE_UP: S.FAILED}  # two of them, decision 5
 DESIGN: dict[PayoutState, dict[Step, PayoutState]] = {
     S.CREATED: {**EXECUTED, Step.CANCEL: S.CANCELLED, Step.EXPIRE: S.EXPIRED},
     S.UNFUNDED: {**EXECUTED, Step.CANCEL: S.CANCELLED, Step.EXPIRE: S.EXPIRED},
@@ -32,18 +33,20 @@ DESIGN: dict[PayoutState, dict[Step, PayoutState]] = {
         Step.EXPIRE: S.EXPIRED,
     },
     S.SCHEDULED: {Step.QUEUE: S.QUEUED, Step.CANCEL: S.CANCELLED},
-    S.QUEUED: {Step.CLAIM: S.IN_FLIGHT, Step.CANCEL: S.CANCELLED, Step.NO_ROUTE: S.FAILED},
+    S.QUEUED: {Step.CLAIM: S.IN_FLIGHT, Step.CANCEL: S.CANCELLED, Step.NO_ROUTE: S.FAILED, **PERSONS},
     S.IN_FLIGHT: {
         Step.SETTLE: S.PAID,
         Step.REJECT: S.FAILED,
         Step.TRY_AGAIN: S.QUEUED,
         Step.LOSE_SIGHT: S.IN_DOUBT,
+        **PERSONS,
     },
     S.IN_DOUBT: {
         Step.HEAR_AGAIN: S.IN_FLIGHT,
         Step.SETTLE: S.PAID,
         Step.REJECT: S.FAILED,
         Step.TRY_AGAIN: S.QUEUED,
+        **PERSONS,
     },
     S.PAID: {Step.RETURN: S.RETURNED},
     S.FAILED: {},

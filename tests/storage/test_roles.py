@@ -12,9 +12,10 @@ import pytest
 from disburse.domain.outcomes import Settled
 from disburse.storage.database import Database
 from disburse.storage.migrate import migrate, migrations
+from tests.operations.persons import Persons
 from tests.operations.shop import Shop
 
-APPEND_ONLY = ("postings", "events", "evidence")
+APPEND_ONLY = ("postings", "events", "evidence", "requests", "decisions")
 NEVER_DELETED = ("installation", "merchants", "merchant_settings", "payouts", "attempts", "balances", "top_ups", "mismatches")
 NO_MERCHANT = {"installation", "operators", "workers", "schema_migrations", "connector_facts", "connector_balances"}
 """Tables of the installation, not of any merchant: they take no part in moving money."""
@@ -27,6 +28,8 @@ async def lived(shop: Shop) -> Shop:
     """A shop in which each table of the books has a row."""
     await shop.merchant(1, money=5000)
     await shop.settled(1, fee=10)
+    persons = await Persons(shop).come()
+    await persons.agree(persons.withdraw(1, 100, "w"))
     return shop
 
 

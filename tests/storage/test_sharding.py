@@ -236,7 +236,7 @@ class Life:
         asked = await self.claimed(await self.made("asked"))
         await self.told(asked, Unknown("x"), ago_s=60)  # so the first question is due
         waiting = [one for one in await self.desk.questions_due(self.shard, 500) if one[0] == asked.payout.payout_id]
-        (question,) = await self.desk.take_questions(self.shard, [Ask(*waiting[0], 1.0)])
+        (question,) = await self.desk.take_questions(self.shard, [Ask(*waiting[0][:3], 1.0)])
         assert question is not None and not question.lapsed
         assert (await self.told(asked, Absent(), "inquiry")).effect == "queued"
 

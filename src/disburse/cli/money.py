@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from disburse.cli import show
-from disburse.cli.place import HERE, Place, actor, run
+from disburse.cli.corrections import reverse
+from disburse.cli.place import HERE, Place, actor, group, run
 from disburse.cli.words import read_reference
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import minor_text, read_currency, read_positive_amount
@@ -29,6 +30,11 @@ _MEANING: Final = {
 }
 
 
+app = group("top-up")
+app.command(reverse)
+
+
+@app.default
 def top_up(
     merchant: str,
     amount: str,

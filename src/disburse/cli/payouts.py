@@ -9,6 +9,7 @@ from rich.text import Text
 
 from disburse.cli import show
 from disburse.cli.place import HERE, Place, group, run
+from disburse.cli.second_yes import for_scripts, state
 from disburse.domain.attempt import Attempt
 from disburse.domain.identifiers import unitpay_number
 from disburse.domain.money import Money
@@ -105,6 +106,7 @@ def describe(told: Story) -> dict[str, Any]:
         "finished_at": show.stamp(payout.finished_at),
         "expires_at": show.stamp(payout.expires_at) if not told.attempts else None,
         "attempts": [_attempt(one) for one in told.attempts],
+        "requests": [for_scripts(one) for one in told.requests],
     }
 
 
@@ -149,9 +151,17 @@ def _print(told: Story) -> None:
             for one in told.attempts
         ]  # fmt: skip
         show.table(("attempt", "state", "through", "end-to-end id", "provider's reference", "reason"), rows)
+    if told.requests:
+        asked = [
+            (one.request.request_id, f"attempt {one.request.attempt}: {one.request.outcome}", one.asker,
+             show.moment(one.request.at), state(one), one.answerer or "",
+             show.moment(one.decision.at if one.decision else None))
+            for one in told.requests
+        ]  # fmt: skip
+        show.table(("request", "that", "asked by", "asked", "state", "answered by", "answered"), asked)
 
 
-_STYLES = {"event": "bold", "routing": "magenta", "evidence": "cyan", "attempt": "", "posting": "dim"}
+_STYLES = {"event": "bold", "routing": "magenta", "evidence": "cyan", "request": "cyan", "attempt": "", "posting": "dim"}
 
 
 def _print_lines(explanation: Explanation) -> None:

@@ -10,11 +10,8 @@ from disburse.cli import show
 from disburse.cli.place import HERE, Place, actor, run
 from disburse.domain.refusals import Refusal
 from disburse.operations.installation import release_quarantine
+from disburse.operations.operators import NeedsOperator, is_person
 from disburse.wiring import House
-
-
-class NeedsOperator(Refusal):
-    """This needs a person."""
 
 
 class NotQuarantined(Refusal):
@@ -37,7 +34,7 @@ def quarantine(
         if not release:
             return house.installation.quarantined
         who = await actor(house)
-        if not who.startswith("operator:"):
+        if not is_person(who):
             raise NeedsOperator()
         if not house.installation.quarantined:
             raise NotQuarantined()

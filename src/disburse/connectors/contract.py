@@ -31,7 +31,8 @@ class Capabilities:
     """What the provider's own contract promises.
 
     `deduplicates_for_s`: how long after the first sending a repeat of our id is harmless (0: never, infinity: for ever).
-    `status_by_our_id`: whether it can be asked what became of our id.
+    `status_by_our_id`: whether it can be asked what became of our id. `inquiries_per_s`: how many questions a second it allows;
+    None: it names no limit.
     `not_found_final_after_s`: two not-founds so far apart prove absence; None: they never do. `two_step`: one call makes an
     operation and moves nothing, another executes it; `execute_again_after_s`: an operation that is still not executed so long
     after it was first seen so is executed again, by the same id, which the provider carries out at most once; None: never
@@ -54,6 +55,7 @@ class Capabilities:
     bank_list: bool = False
     limits: Mapping[tuple[Rail, str], Limit] = field(default_factory=dict)
     fees: Mapping[tuple[Rail, str], FeeRule] = field(default_factory=dict)
+    inquiries_per_s: float | None = None
 
 
 async def _nowhere(provider_reference: str) -> bool:

@@ -15,7 +15,7 @@ from disburse.connectors.contract import Bank, Callback, Capabilities, Hear, Ord
 from disburse.connectors.kind import Kind, Surroundings
 from disburse.connectors.sandbox_bank import SandboxBank, Slip, Standing
 from disburse.connectors.sandbox_book import BookFault, Spool
-from disburse.connectors.sandbox_rules import CURRENCIES, NOT_FOUND_FINAL_S, Manner
+from disburse.connectors.sandbox_rules import CURRENCIES, Manner
 from disburse.connectors.sandbox_wire import encode_standing, finding_of, outcome_of
 from disburse.domain.destinations import Rail
 from disburse.domain.money import Money
@@ -25,13 +25,15 @@ from disburse.protocols.wire import WireRequest
 
 
 def sandbox_capabilities(*, guard: bool) -> Capabilities:
-    """What the sandbox bank's contract promises: nothing about repeats of an id, unless it was started with its guard."""
+    """What the sandbox bank's contract promises: nothing about repeats of an id, unless it was started with its guard.
+
+    Its not-founds prove nothing by themselves: it says "absent" when they do, and only then refuses the id from then on.
+    """
     return Capabilities(
         rails=frozenset(Rail),
         currencies=CURRENCIES,
         deduplicates_for_s=math.inf if guard else 0.0,
         status_by_our_id=True,
-        not_found_final_after_s=NOT_FOUND_FINAL_S,
         callbacks=True,
         sandbox=True,
     )

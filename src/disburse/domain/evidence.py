@@ -9,12 +9,11 @@ is kept, and what the provider moved beyond proof is booked to suspense (E11). S
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from disburse.domain import ledger
 from disburse.domain.attempt import ASKABLE, MOVED_NOTHING, AttemptState
-from disburse.domain.ledger import Account, Books, Posting
+from disburse.domain.ledger import Account, Posting
 from disburse.domain.money import Money
 from disburse.domain.outcomes import (
     Absent,
@@ -27,44 +26,23 @@ from disburse.domain.outcomes import (
     Settled,
     Unknown,
     Verdict,
+    VouchedNotMoved,
+    VouchedPaid,
 )
 from disburse.domain.payout import PayoutState, Step, advance
+from disburse.domain.ruling import Case, Live, Ruling
+from disburse.domain.ruling import unchanged as _unchanged
+from disburse.domain.vouched import attempt_of, vouched
+
+__all__ = ["Case", "Live", "Ruling", "rule"]
 
 A = AttemptState
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A payout and the attempt that the evidence speaks of, as they stand."""
-
-    books: Books
-    state: PayoutState
-    frozen: bool
-    attempt: int
-    attempt_state: AttemptState
-    connector: str
-    doubt_turns: int
-    returned_minor: int
-    another_route: bool
-    """Whether a connector that was not tried yet could carry it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What changes. `state` and `attempt_state` are as they shall be; `freeze` names the contradiction."""
-
-    state: PayoutState
-    attempt_state: AttemptState
-    postings: list[Posting] = field(default_factory=list)
-    new_attempt: bool = False
-    freeze: str | None = None
-    reason: str | None = None
-    doubt_turns: int = 0
-    returned_minor: int = 0
-
-
 def rule(case: Case, heard: Verdict) -> Ruling:
     """Apply one piece of evidence. A frozen payout is moved by persons only: the evidence is kept and changes nothing."""
+    if isinstance(heard, VouchedPaid | VouchedNotMoved):
+        return vouched(case, heard)
     if case.frozen:
         return _unchanged(case)
     match heard:
@@ -78,14 +56,12 @@ def rule(case: Case, heard: Verdict) -> Ruling:
             return _rejected(case, heard)
         case NotSent(why=why) | Absent(why=why):
             return _moved_nothing(case, why)
-        case Unknown() | NotFound() | NotExecuted():
+        case Unknown() | NotExecuted():
             return _lost_sight(case)
+        case NotFound():
+            return _not_found(case)
         case _:
             assert_never(heard)
-
-
-def _unchanged(case: Case) -> Ruling:
-    return Ruling(case.state, case.attempt_state, doubt_turns=case.doubt_turns, returned_minor=case.returned_minor)
 
 
 def _freeze(case: Case, why: str, postings: list[Posting] | None = None) -> Ruling:
@@ -123,11 +99,20 @@ def _settled(case: Case, heard: Settled) -> Ruling:
                 doubt_turns=case.doubt_turns,
             )
         case A.REJECTED | A.NOT_SENT:
-            return _freeze(case, "paid_after_refusal", books.contradiction(case.connector, told.minor, case.attempt))
+            return _paid_after_all(case, told.minor)
         case A.DUE:
             return _freeze(case, "paid_before_intent")
         case _:
             assert_never(case.attempt_state)
+
+
+def _paid_after_all(case: Case, minor: int) -> Ruling:
+    """Paid after proof that it would not be. What stands in suspense already is no news, unless the amount is another."""
+    standing = [posting.amount_minor for posting in case.suspended if attempt_of(posting) == case.attempt]
+    if standing:
+        return _unchanged(case) if standing == [minor] else _freeze(case, "another_amount")
+    booked = case.books.contradiction(case.connector, minor, case.attempt, case.contradictions)
+    return _freeze(case, "paid_after_refusal", booked)
 
 
 def _returned(case: Case, heard: Returned) -> Ruling:
@@ -199,6 +184,17 @@ def _moved_nothing(case: Case, why: str) -> Ruling:
             return _freeze(case, "absent_after_paid")
         case _:
             assert_never(case.attempt_state)
+
+
+def _not_found(case: Case) -> Ruling:
+    """Not found proves nothing, but for a second one so long after the first that the provider's contract calls it final.
+
+    Only of an attempt in doubt: nobody can still send it, and no provider ever had it.
+    """
+    final, apart = case.not_found_final_after_s, case.not_found_for_s
+    if case.attempt_state is A.UNKNOWN and final is not None and apart is not None and apart >= final:
+        return _moved_nothing(case, f"not found twice, {apart:.0f} s apart")
+    return _lost_sight(case)
 
 
 def _next_attempt(case: Case, attempt_state: AttemptState, reason: str) -> Ruling:

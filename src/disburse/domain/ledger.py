@@ -56,6 +56,8 @@ class Reason(StrEnum):
     RETURNED = "returned"
     CONTRADICTION = "contradiction"
     REVERSAL = "reversal"
+    COVERED = "covered"
+    WITHDRAWAL = "withdrawal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,33 @@ class Books:
         """Paid money returned by the provider: once per provider event."""
         return self._post(paid(connector), AVAILABLE, amount_minor, Reason.RETURNED, f"return-{event_id}")
 
-    def contradiction(self, connector: str, amount_minor: int, attempt: int) -> list[Posting]:
-        """A provider paid what we had proof it would not: booked to suspense, never to the merchant's money."""
-        return self._post(
-            suspense(connector), paid(connector), amount_minor, Reason.CONTRADICTION, f"contradiction-{attempt}"
-        )
+    def contradiction(self, connector: str, amount_minor: int, attempt: int, before: int = 0) -> list[Posting]:
+        """A provider paid what we had proof it would not: booked to suspense, never to the merchant's money.
+
+        `before`: how often that was booked for this attempt already (and turned round since).
+        """
+        phase = f"contradiction-{attempt}" + (f"-{before + 1}" if before else "")
+        return self._post(suspense(connector), paid(connector), amount_minor, Reason.CONTRADICTION, phase)
+
+    def cover(self, lies_in: Account, connector: str) -> list[Posting]:
+        """Two persons say that a payment held in suspense is this payout's: the merchant's money takes its place, once."""
+        return [
+            *self._post(lies_in, suspense(connector), self.amount_minor, Reason.COVERED, "end"),
+            *self._post(HELD, FEES, self.fee_minor, Reason.FEE, "end-fee"),
+        ]
+
+    def give_back(self, lies_in: Account, amount_minor: int, event_id: str) -> list[Posting]:
+        """Two persons say that what the merchant paid for never reached the payee: it is the merchant's again."""
+        return self._post(lies_in, AVAILABLE, amount_minor, Reason.RETURNED, f"return-{event_id}")
 
 
 def top_up(merchant_id: int, currency: str, amount_minor: int, origin_id: UUID) -> Posting:
     return Posting(merchant_id, currency, FUNDING, AVAILABLE, amount_minor, Reason.TOP_UP, origin_id, "top-up")
+
+
+def withdrawal(merchant_id: int, currency: str, amount_minor: int, origin_id: UUID) -> Posting:
+    """Money that leaves the merchant's account for outside."""
+    return Posting(merchant_id, currency, AVAILABLE, FUNDING, amount_minor, Reason.WITHDRAWAL, origin_id, "withdrawal")
 
 
 def reverse(posting: Posting) -> Posting:

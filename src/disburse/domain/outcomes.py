@@ -4,7 +4,8 @@ A *call* (submit) ends in an outcome: one of the first five, or `Absent` when th
 cause that is not the payout's. A *finding* (the answer to an inquiry, or a callback) may be one of the first
 three as well, or say that the provider does not know the id (`NotFound`, which proves nothing), that a two-step provider has
 the order made and not executed (`NotExecuted`, which proves nothing either), that it never will be carried out (`Absent`, a
-proof), or that money came back (`Returned`). Anything a connector cannot classify is `Unknown`.
+proof), or that money came back (`Returned`). Anything a connector cannot classify is `Unknown`. Persons speak through
+`VouchedPaid` and `VouchedNotMoved`, always two of them (`operations/approvals.py`).
 """
 
 from __future__ import annotations
@@ -84,6 +85,21 @@ class Returned:
     amount: Money | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VouchedPaid:
+    """Two persons vouch, on evidence, that this attempt paid the payee. `request`: the id of what one asked and the other agreed to."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class VouchedNotMoved:
+    """Two persons vouch, on evidence, that no attempt of the payout left money with the payee."""
+
+    request: str
+
+
 Outcome = Accepted | Settled | Rejected | NotSent | Absent | Unknown
 Finding = Accepted | Settled | Rejected | Unknown | NotFound | NotExecuted | Absent | Returned
-Verdict = Outcome | Finding
+Vouched = VouchedPaid | VouchedNotMoved
+Verdict = Outcome | Finding | Vouched

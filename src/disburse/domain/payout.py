@@ -50,6 +50,8 @@ class Step(StrEnum):
     LOSE_SIGHT = "lose_sight"
     HEAR_AGAIN = "hear_again"
     RETURN = "return"
+    COVER = "cover"  # two persons: an attempt that was held to be over has paid, and the money set aside covers it
+    GIVE_UP = "give_up"  # two persons: nothing reached the payee, and nothing more is sent
 
 
 S = PayoutState
@@ -78,18 +80,28 @@ MOVES: dict[PayoutState, dict[Step, PayoutState]] = {
         Step.EXPIRE: S.EXPIRED,
     },
     S.SCHEDULED: {Step.QUEUE: S.QUEUED, Step.CANCEL: S.CANCELLED},
-    S.QUEUED: {Step.CLAIM: S.IN_FLIGHT, Step.CANCEL: S.CANCELLED, Step.NO_ROUTE: S.FAILED},
+    S.QUEUED: {
+        Step.CLAIM: S.IN_FLIGHT,
+        Step.CANCEL: S.CANCELLED,
+        Step.NO_ROUTE: S.FAILED,
+        Step.COVER: S.PAID,
+        Step.GIVE_UP: S.FAILED,
+    },
     S.IN_FLIGHT: {
         Step.SETTLE: S.PAID,
         Step.REJECT: S.FAILED,
         Step.TRY_AGAIN: S.QUEUED,
         Step.LOSE_SIGHT: S.IN_DOUBT,
+        Step.COVER: S.PAID,
+        Step.GIVE_UP: S.FAILED,
     },
     S.IN_DOUBT: {
         Step.HEAR_AGAIN: S.IN_FLIGHT,
         Step.SETTLE: S.PAID,
         Step.REJECT: S.FAILED,
         Step.TRY_AGAIN: S.QUEUED,
+        Step.COVER: S.PAID,
+        Step.GIVE_UP: S.FAILED,
     },
     S.PAID: {Step.RETURN: S.RETURNED},
     S.FAILED: {},

@@ -151,13 +151,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class ToAsk:
-    """A question to put to a provider. `lapsed`: the attempt is still open and its owner's lease has run out."""
+    """A question to put to a provider. `lapsed`: the attempt is still open and its owner's lease has run out.
+
+    `at`: when it was taken, by the database's clock.
+    """
 
     payout: Payout
     attempt: Attempt
     connector: str
     end_to_end_id: str
     lapsed: bool
+    at: datetime
 
 
 async def take_questions(tx: Transaction, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
@@ -179,7 +183,7 @@ async def take_questions(tx: Transaction, shard: int, asks: Sequence[Ask]) -> li
         next_times.append((ask.payout_id, ask.number, clock + timedelta(seconds=wait)))
         opened = _opened(payout, attempt)
         lapsed = attempt.state is AttemptState.OPEN
-        question = ToAsk(payout, attempt, opened.connector, opened.end_to_end_id, lapsed)
+        question = ToAsk(payout, attempt, opened.connector, opened.end_to_end_id, lapsed, clock)
         results.append(question if payout.frozen is None else None)
     await payouts.set_questions(tx, shard, next_times)
     return results

@@ -116,6 +116,7 @@ class Desk:
         token_life: timedelta = TOKEN_LIFE,
         rules: Sequence[Rule] = (),
         providers: Providers | None = None,
+        absence: Mapping[str, float] = {},
     ) -> None:
         self.database = database
         self.world = world
@@ -125,6 +126,7 @@ class Desk:
         self.rules = rules
         self.providers = providers if providers is not None else Providers(database, world.clock, {})
         self.fees = fees
+        self.absence = absence
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
         self.on_due: Callable[[], None] = _nobody
@@ -252,7 +254,7 @@ class Desk:
             return None  # whoever is to send it finds the same, and says so
 
     async def _record_heard(self, tx: Transaction, shard: int, messages: Sequence[Heard]) -> list[Applied]:
-        return await evidence.record(tx, shard, messages, routes=self.routes, router=self.router())
+        return await evidence.record(tx, shard, messages, routes=self.routes, router=self.router(), absence=self.absence)
 
     async def take_questions(self, shard: int, asks: Sequence[Ask]) -> list[ToAsk | None]:
         """Take questions; one that breaks the list is put again in ten minutes."""
@@ -295,10 +297,10 @@ class Desk:
         now = self.world.clock.now()
         return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
 
-    async def questions_due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
+    async def questions_due(self, shard: int, limit: int) -> list[stored.QuestionDue]:
         """Attempts whose next question is due, by the database's clock."""
 
-        async def work(tx: Transaction) -> list[tuple[UUID, int, int]]:
+        async def work(tx: Transaction) -> list[stored.QuestionDue]:
             return await stored.to_ask(tx, shard, await tx.database_now(), limit)
 
         return await self.database.run(work)
@@ -337,6 +339,8 @@ class Desk:
         parts = read_end_to_end_id(message.end_to_end_id)
         applied = await self._record.submit(parts[0] if parts else 0, message)
         self.on_applied(message.connector, applied)
+        if applied.contradicts:
+            _tell_frozen(message, applied)
         if applied.payout is not None:
             if applied.payout.final:
                 self.finals.ring(applied.payout.payout_id)
@@ -393,6 +397,17 @@ class Desk:
         ]  # fmt: skip
         for drain in queues:
             await drain()
+
+
+def _tell_frozen(message: Heard, applied: Applied) -> None:
+    """The alert: people have to look at this payout, and nothing moves it before they did."""
+    parts, payout, connector = read_end_to_end_id(message.end_to_end_id), applied.payout, message.connector
+    if payout is not None:
+        _log.error(
+            "a payout is frozen: what is known contradicts itself", alert="payout_frozen", merchant=payout.merchant_id,
+            payout=str(payout.payout_id), attempt=parts[2] if parts else None, connector=connector,
+            reason=applied.effect.removeprefix("frozen:"),
+        )  # fmt: skip
 
 
 def _nobody() -> None:

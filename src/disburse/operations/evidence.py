@@ -1,14 +1,14 @@
 """Evidence: what providers said becomes a row, and by one rule changes payouts, whoever heard it and however old it is.
 
-`record` takes answers, inquiries and callbacks alike: lock the merchants, drop what was heard before (one row for each
-message, by its digest), apply `domain/evidence.py` message by message, write rows and changes in one transaction. So outcome,
+`record` takes answers, inquiries and callbacks alike, and `weigh` what persons vouch for (`operations/approvals.py`): lock the
+merchants, drop what was heard before (one row for each message, by its digest), apply `domain/evidence.py` message by message, write rows and changes in one transaction. So outcome,
 money and event are one commit, and a second telling of anything changes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +18,11 @@ from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.evidence import Case, Ruling, rule
 from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.ledger import Reason
-from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
+from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict, VouchedNotMoved, VouchedPaid
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route
 from disburse.domain.schedule import ask_in_s, try_again_in_s
+from disburse.operations.evidence_facts import Facts, read_facts, stored_at
 from disburse.operations.routing import Router
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
@@ -33,9 +34,10 @@ LONGEST_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One message from or about a provider. `kind`: answer, inquiry, callback, or lease (an owner fell silent).
+    """One message from or about a provider. `kind`: answer, inquiry, callback, lease (an owner fell silent), or person.
 
     `content` makes the same message the same when it comes again; `payout` (id, attempt, merchant) when it is known already.
+    `asked_at`: of an answer to an inquiry, when the question was put, by the database's clock.
     """
 
     connector: str
@@ -46,6 +48,7 @@ class Heard:
     actor: str
     content: str = ""
     payout: tuple[UUID, int, int] | None = None
+    asked_at: datetime | None = None
 
     @property
     def digest(self) -> bytes:
@@ -66,19 +69,35 @@ class Applied:
 
 
 async def record(
-    tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route], router: Router | None = None
+    tx: Transaction, shard: int, messages: Sequence[Heard], *, routes: Sequence[Route], router: Router | None = None,
+    absence: Mapping[str, float] = {},
 ) -> list[Applied]:
     """Store each message and apply it. A message about an attempt we do not have is kept, to be matched later.
 
     `router` knows the rules by which a refused payout may go elsewhere; by default there are none.
+    `absence`: after how many seconds two not-founds are final, by connector; a connector that is not named never is.
     """
     placed = await _place(tx, shard, [_storable(message) for message in messages])
     unit = await Unit.lock(tx, shard, [message.payout[2] for message in placed if message.payout])
+    results = await weigh(unit, placed, router=router or Router(routes), absence=absence)
+    await unit.write()
+    return results
+
+
+async def weigh(
+    unit: Unit, placed: Sequence[Heard], *, router: Router, absence: Mapping[str, float] = {}
+) -> list[Applied]:
+    """Apply messages whose payouts are known, under the lock that the unit holds. The caller writes the unit."""
+    tx, shard = unit.tx, unit.shard
     found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
+    facts = await read_facts(tx, shard, placed, found, absence)
+    if facts.missed:
+        apart = [facts.told_apart(message) for message in placed]
+        placed = [replace(m, content=f"{m.content}\n{more}") if more else m for m, more in zip(placed, apart, strict=True)]
     known = await _known(tx, shard, [message for message in placed if not _is_first_answer(message, found)])
     refused = await _refusals(tx, shard, placed)
     returns = await _returns(tx, shard, placed)
-    changes = _Changes(unit, found, router or Router(routes), refused, returns)
+    changes = _Changes(unit, found, router, refused, returns, facts)
     results: list[Applied] = []
     for message in placed:
         key = (message.end_to_end_id, message.digest)
@@ -89,7 +108,6 @@ async def record(
         known.add(key)
         results.append(changes.apply(message))
     changes.add_rows()
-    await unit.write()
     return results
 
 
@@ -178,8 +196,10 @@ class _Changes:
         router: Router,
         refused: dict[UUID, set[str]],
         returns: set[tuple[UUID, str]],
+        facts: Facts,
     ) -> None:
         self._unit = unit
+        self._facts = facts
         self._attempts = {key: attempt for key, (_, attempt) in found.items()}
         self._payouts: dict[UUID, Payout] = {}
         for payout, _ in found.values():
@@ -197,10 +217,10 @@ class _Changes:
             return self._keep_unmatched(message)
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
-        effect = "nothing"
+        effect, clock_at = "nothing", stored_at(self._facts, message, attempt)
         if not self._returned_before(payout, message):
             effect = self._change(payout, attempt, rule(case, message.verdict), message)
-        self._store(message, payout, attempt, effect)
+        self._store(message, payout, attempt, effect, clock_at)
         return Applied(payout, effect)
 
     def _returned_before(self, payout: Payout, message: Heard) -> bool:
@@ -225,18 +245,29 @@ class _Changes:
             doubt_turns=attempt.doubt_turns,
             returned_minor=payout.returned_minor,
             another_route=another,
+            not_found_for_s=self._facts.apart_s(message),
+            not_found_final_after_s=self._facts.absence.get(connector),
+            live=self._facts.live.get(payout.payout_id, (None,))[0],
+            suspended=self._facts.suspended.get(payout.payout_id, ()),
+            contradictions=self._facts.contradictions.get((payout.payout_id, attempt.number), 0),
+            may_be_sent=self._facts.may_be_sent(payout.payout_id),
         )
 
     def _change(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> str:
         """Carry out a ruling; returns its effect in a word."""
         unit, at, actor = self._unit, message.at, message.actor
-        if not (ruling.freeze or ruling.postings or ruling.attempt_state is not attempt.state):
+        if not (ruling.freeze or ruling.thaw or ruling.postings or ruling.attempt_state is not attempt.state):
             return "nothing"
+        before = payout.state
         self._payout_before.setdefault(payout.payout_id, payout.state)
         self._attempt_before.setdefault((payout.payout_id, attempt.number), attempt.state)
         unit.post(ruling.postings, at, actor)
         self._returns |= {(payout.payout_id, p.phase) for p in ruling.postings if p.reason is Reason.RETURNED}
         kind = f"payout.{ruling.state}"
+        if ruling.thaw:
+            self._thaw(payout, attempt, message)
+        if ruling.ends_live is not None:
+            self._end_live(payout, ruling.ends_live, message)
         if ruling.freeze:
             kind, payout.frozen = "payout.frozen", ruling.freeze
         elif ruling.state is payout.state and ruling.attempt_state is AttemptState.ACCEPTED:
@@ -251,8 +282,23 @@ class _Changes:
             payout.attempts += 1
             due = at + timedelta(seconds=try_again_in_s(payout.attempts - 1))
             unit.attempt(payout, due, actor)
-        unit.tell(payout, kind, at, actor, attempt=attempt.number, detail=ruling.freeze or ruling.reason)
-        return f"frozen:{ruling.freeze}" if ruling.freeze else str(payout.state)
+        if not ruling.thaw or payout.state is not before:
+            unit.tell(payout, kind, at, actor, attempt=attempt.number, detail=ruling.freeze or ruling.reason)
+        if ruling.freeze:
+            return f"frozen:{ruling.freeze}"
+        return f"thawed:{payout.state}" if ruling.thaw else str(payout.state)
+
+    def _thaw(self, payout: Payout, attempt: Attempt, message: Heard) -> None:
+        self._unit.tell(
+            payout, "payout.thawed", message.at, message.actor, attempt=attempt.number, detail=payout.frozen
+        )
+        payout.frozen = None
+
+    def _end_live(self, payout: Payout, ended: AttemptState, message: Heard) -> None:
+        """The live attempt ends beside the one that was spoken of: nothing of it is sent or asked about any more."""
+        live, turns, _ = self._facts.live[payout.payout_id]
+        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None)
+        self._unit.add("heard", row)
 
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
         before, attempt.state = attempt.state, ruling.attempt_state
@@ -271,17 +317,19 @@ class _Changes:
         if isinstance(message.verdict, Accepted | Settled | Rejected) and message.verdict.provider_reference:
             attempt.provider_reference = message.verdict.provider_reference
 
-    def _store(self, message: Heard, payout: Payout, attempt: Attempt, effect: str) -> None:
+    def _store(
+        self, message: Heard, payout: Payout, attempt: Attempt, effect: str, clock_at: datetime | None
+    ) -> None:
         self._unit.add("evidence", (
             message.end_to_end_id, message.digest, self._unit.place(payout.merchant_id), payout.payout_id, attempt.number,
             message.connector, message.kind, type(message.verdict).__name__, describe(message.verdict), effect, message.at,
-            message.actor,
+            message.actor, clock_at,
         ))  # fmt: skip
 
     def _keep_unmatched(self, message: Heard) -> Applied:
         self._unit.add("strays", (
             message.end_to_end_id, message.digest, None, None, None, message.connector, message.kind,
-            type(message.verdict).__name__, describe(message.verdict), "unmatched", message.at, message.actor,
+            type(message.verdict).__name__, describe(message.verdict), "unmatched", message.at, message.actor, None,
         ))  # fmt: skip
         return Applied(None, "unmatched")
 
@@ -305,5 +353,7 @@ def describe(verdict: Verdict) -> str:
             return reason + (" (another route may do)" if elsewhere else "")
         case Accepted():
             return ""
+        case VouchedPaid(request=request) | VouchedNotMoved(request=request):
+            return request
         case _:
             return verdict.why

@@ -25,6 +25,7 @@ from disburse.operations.payouts import NoSuchPayout
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.reports_payout import Evidence, Movement, Story, by_number, story
+from disburse.storage.reports_requests import Told
 
 SURFACES: Final = ("unitpay", "own")
 """Where references are given; each has references of its own."""
@@ -110,7 +111,7 @@ async def read_outlook(desk: Desk, told: Story) -> Decision | None:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that happened. `what`: event, routing, attempt, evidence, posting."""
+    """One thing that happened. `what`: event, routing, attempt, evidence, request, posting."""
 
     at: datetime
     what: str
@@ -138,6 +139,7 @@ def explain(told: Story, now: datetime, outlook: Decision | None = None) -> Expl
 
 
 _RANK: Final = {
+    "request": -1,
     "evidence": 0,
     "event": 1,
     "routing": 2,
@@ -154,6 +156,8 @@ def _lines(told: Story) -> list[Line]:
     lines += [Line(one.at, "routing", describe_routing(one), "") for one in told.routings]
     for attempt in told.attempts:
         lines += _attempt(attempt)
+    for one in told.requests:
+        lines += _request(one)
     other = "the reference came again with other content: this payout was answered, nothing was changed"
     lines += [Line(at, "event", other, "") for at in told.mismatches]
     return sorted(lines, key=lambda line: (line.at, _RANK[line.what]))
@@ -173,6 +177,7 @@ _EVENTS: Final = {
     "payout.returned": "the money came back",
     "payout.unfunded": "executed, but the available money did not cover it",
     "payout.frozen": "FROZEN: what is known contradicts itself",
+    "payout.thawed": "frozen no more: two persons decided, on evidence",
 }
 
 
@@ -194,6 +199,8 @@ _VERDICTS: Final = {
     "NotExecuted": "the operation is made and not executed (which proves nothing)",
     "Absent": "it never carried this out and never will",
     "Returned": "the money came back",
+    "VouchedPaid": "this attempt paid",
+    "VouchedNotMoved": "the payee has nothing of it",
 }
 _KINDS: Final = {"answer": "answered", "inquiry": "was asked and said", "callback": "called back", "lease": "lease"}
 
@@ -203,6 +210,8 @@ def _evidence(one: Evidence) -> str:
     effect = "changed nothing" if one.effect == "nothing" else f"so: {one.effect}"
     if one.kind == "lease":
         return f"the sender fell silent: {one.detail}{attempt}; {effect}"
+    if one.kind == "person":
+        return f"two persons vouched: {_VERDICTS[one.verdict]}{attempt}, request {one.detail}; {effect}"
     said = _VERDICTS.get(one.verdict, one.verdict) + (f", {one.detail}" if one.detail else "")
     return f"{one.connector} {_KINDS.get(one.kind, one.kind)}: {said}{attempt}; {effect}"
 
@@ -226,6 +235,15 @@ def _attempt(attempt: Attempt) -> list[Line]:
     return lines
 
 
+def _request(told: Told) -> list[Line]:
+    asked, answer = told.request, told.decision
+    what = f"request {asked.request_id}: attempt {asked.attempt} {asked.outcome}"
+    lines = [Line(asked.at, "request", f"{what}, asked for by {told.asker}", asked.actor)]
+    if answer is not None:
+        lines.append(Line(answer.at, "request", f"{what}, {answer.verdict} by {told.answerer}", answer.actor))
+    return lines
+
+
 def _when(at: datetime | None, now: datetime) -> str:
     if at is None:
         return "at no set time"
@@ -238,7 +256,7 @@ def _standing(told: Story, now: datetime) -> tuple[str, str]:
     if payout.frozen is not None:
         return (
             f"What is known contradicts itself ({payout.frozen}), so it is frozen beside its state {payout.state}.",
-            "Nothing moves it but a person with evidence. Compare with the provider's own book first.",
+            "Compare with the provider's own book. Then two persons end it: disburse in-doubt resolve --help.",
         )
     if last is not None and payout.state in (PayoutState.QUEUED, PayoutState.IN_FLIGHT, PayoutState.IN_DOUBT):
         why, further = _under_way(told, last, now)
@@ -286,8 +304,10 @@ def _at_rest(told: Story, now: datetime) -> tuple[str, str]:
                 f"Top up and execute it again. {expires}",
             )
         case PayoutState.PAID:
+            vouched = next((one.attempt for one in told.evidence if one.kind == "person"), None)
             return (
-                f"{at} paid it through attempt {payout.attempts}.",
+                f"Two persons vouched that attempt {vouched} paid it." if vouched is not None
+                else f"{at} paid it through attempt {payout.attempts}.",
                 "Nothing. Should the money come back, that will be booked.",
             )
         case PayoutState.RETURNED:
@@ -316,6 +336,7 @@ def _at_rest(told: Story, now: datetime) -> tuple[str, str]:
 
 
 _FAILED: Final = {
+    "not_moved": "Two persons found, on evidence, that nothing reached the payee (not_moved).",
     "no_route": "No provider could carry it (no_route).",
     "details_unreadable": "Its destination could not be unsealed, so it was never sent (details_unreadable).",
 }

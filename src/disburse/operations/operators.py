@@ -19,6 +19,15 @@ class UnknownOperator(Refusal):
     """The operator's token is not known."""
 
 
+class NeedsOperator(Refusal):
+    """This needs a person."""
+
+
+def is_person(actor: str) -> bool:
+    """Whether an actor is a person whose token was shown, not the command line as such."""
+    return actor.startswith("operator:")
+
+
 @dataclass(frozen=True, slots=True)
 class NewOperator:
     """An operator just made; the token is shown once."""

@@ -57,7 +57,7 @@ class Remember:
         """The row that says what the provider made. `place`: the merchant's in the unit."""
         text = f"{self.connector}\nanswer\n{MADE}\n{self.reference}".encode("utf-8", "backslashreplace")
         return (self.end_to_end_id, hashlib.sha256(text).digest()[:16], place, self.payout_id, self.number,
-                self.connector, "answer", MADE, self.reference, "nothing", self.at, self.actor)  # fmt: skip
+                self.connector, "answer", MADE, self.reference, "nothing", self.at, self.actor, None)  # fmt: skip
 
 
 async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) -> list[bool]:

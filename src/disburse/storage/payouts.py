@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from disburse.domain.attempt import Attempt, AttemptState
@@ -137,16 +137,26 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tu
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
-    """Attempts whose end nobody knows and whose next question is due, most overdue first: (payout, number, merchant).
+class QuestionDue(NamedTuple):
+    """An attempt whose next question is due. `lapsed`: it is open, and its owner fell silent."""
+
+    payout_id: UUID
+    number: int
+    merchant_id: int
+    connector: str
+    lapsed: bool
+
+
+async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list[QuestionDue]:
+    """Attempts whose end nobody knows and whose next question is due, most overdue first.
 
     A question after `TOO_LATE` was set by a clock that was wrong, and is due.
     """
     rows = await tx.fetch(
-        """(SELECT payout_id, number, merchant_id FROM attempts
+        """(SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
            UNION ALL
-           (SELECT payout_id, number, merchant_id FROM attempts
+           (SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
            LIMIT $4""",
         shard,
@@ -154,7 +164,7 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
         now + TOO_LATE,
         limit,
     )
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [QuestionDue(*row) for row in rows]
 
 
 async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:

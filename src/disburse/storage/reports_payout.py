@@ -13,6 +13,7 @@ from disburse.domain.attempt import Attempt
 from disburse.domain.payout import Payout
 from disburse.storage.database import Transaction
 from disburse.storage.payouts import attempts_of
+from disburse.storage.reports_requests import Told, of_payout
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,10 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker."""
+    """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker.
+
+    `requests`: what persons asked for about it, and what others answered.
+    """
 
     payout: Payout
     login: str
@@ -79,6 +83,7 @@ class Story:
     mismatches: list[datetime]
     worker_seen: datetime | None
     routings: list[Routing] = field(default_factory=list)
+    requests: list[Told] = field(default_factory=list)
 
 
 async def story(tx: Transaction, payout: Payout) -> Story:
@@ -127,6 +132,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
         [row[0] for row in mismatches],
         await tx.fetchval("SELECT max(seen_at) FROM workers"),
         [Routing(*row) for row in routings],
+        await of_payout(tx, shard, identifier),
     )
 
 

@@ -21,12 +21,13 @@ from disburse.storage.database import GuardFailed, Transaction
 Row = tuple[Any, ...]
 
 _EVIDENCE = """INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict, detail,
-               effect, heard_at, actor)
+               effect, heard_at, actor, clock_at)
            SELECT $1, d.id, d.digest, $2[d.m], d.payout_id, d.attempt, d.connector, d.kind, d.verdict, d.detail, d.effect,
-               d.at, d.actor
-           FROM unnest({}) AS d (id, digest, m, payout_id, attempt, connector, kind, verdict, detail, effect, at, actor)
+               d.at, d.actor, d.clock
+           FROM unnest({}) AS d (id, digest, m, payout_id, attempt, connector, kind, verdict, detail, effect, at, actor, clock)
            WHERE (SELECT held FROM base)"""
-_EVIDENCE_TYPES = ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text")
+_EVIDENCE_TYPES = ("text", "bytea", "int4", "uuid", "int4", "text", "text", "text", "text", "text", "timestamptz", "text",
+                   "timestamptz")  # fmt: skip
 
 # name, statement with a gap for the arrays, their types. Every branch returns one row a written row, so that they can be counted.
 # The state that a row must have comes as a value: written as 'due', it would let the planner walk the index of all that is due.

@@ -65,9 +65,13 @@ def book_checks(book: BankBook) -> tuple[Check, ...]:
             f"""SELECT DISTINCT line.end_to_end_id AS id, ours.merchant_id AS merchant, ours.state AS attempt,
                        ours.payout_state AS payout
                 FROM {_LINES} JOIN ({_OURS}) AS ours USING (end_to_end_id)
-                LEFT JOIN postings posted ON posted.shard = ours.shard AND posted.origin_id = ours.payout_id
-                  AND posted.phase = 'contradiction-' || ours.number
-                WHERE posted.number IS NULL AND (ours.state IN ('rejected', 'not_sent')
+                LEFT JOIN (SELECT shard, origin_id, split_part(replace(phase, 'reverse-', ''), '-', 2) AS attempt,
+                                  count(*) FILTER (WHERE reason = 'contradiction')
+                                      - count(*) FILTER (WHERE reason = 'reversal') AS standing
+                           FROM postings WHERE reason = 'contradiction'
+                              OR (reason = 'reversal' AND starts_with(phase, 'reverse-contradiction-')) GROUP BY 1, 2, 3) AS posted
+                  ON posted.shard = ours.shard AND posted.origin_id = ours.payout_id AND posted.attempt = ours.number::text
+                WHERE coalesce(posted.standing, 0) = 0 AND (ours.state IN ('rejected', 'not_sent')
                    OR ours.payout_state IN ('failed', 'cancelled', 'expired'))""",
             values,
         ),
@@ -79,20 +83,24 @@ def our_checks(book: BankBook) -> tuple[Check, ...]:
     return (
         Check(
             "R1 the bank paid what we call paid",
-            "Every settled attempt of ours is a payment in the bank's book.",
+            "Every settled attempt of ours is a payment in the bank's book, unless persons found that it moved nothing.",
             f"""SELECT ours.end_to_end_id AS id, ours.merchant_id AS merchant, ours.amount_minor AS amount, ours.currency
                 FROM ({_OURS}) AS ours LEFT JOIN (SELECT DISTINCT end_to_end_id FROM unnest($2::text[]) AS line (end_to_end_id))
                   AS line USING (end_to_end_id)
-                WHERE ours.state = 'settled' AND line.end_to_end_id IS NULL""",
+                WHERE ours.state = 'settled' AND line.end_to_end_id IS NULL
+                  AND NOT EXISTS (SELECT FROM evidence e WHERE e.shard = ours.shard AND e.payout_id = ours.payout_id
+                                  AND e.verdict = 'VouchedNotMoved')""",
             (book.connector, list(book.paid)),
         ),
         Check(
             "R1 the bank returned what we call returned",
-            "Every payout of ours whose money came back has a return in the bank's book.",
+            "Every payout of ours whose money came back from the bank has a return in its book.",
             f"""SELECT ours.end_to_end_id AS id, ours.merchant_id AS merchant, ours.returned_minor AS amount, ours.currency
                 FROM ({_OURS}) AS ours LEFT JOIN (SELECT DISTINCT end_to_end_id FROM unnest($2::text[]) AS line (end_to_end_id))
                   AS line USING (end_to_end_id)
-                WHERE ours.state = 'settled' AND ours.returned_minor > 0 AND line.end_to_end_id IS NULL""",
+                WHERE ours.state = 'settled' AND ours.returned_minor > 0 AND line.end_to_end_id IS NULL
+                  AND NOT EXISTS (SELECT FROM evidence e WHERE e.shard = ours.shard AND e.payout_id = ours.payout_id
+                                  AND e.verdict = 'VouchedNotMoved')""",
             (book.connector, list(book.returned)),
         ),
     )

@@ -15,7 +15,9 @@ _ROUTES = """VALUES
     ('paid', 'in_flight', 'paid'), ('paid', 'in_doubt', 'paid'), ('fee', 'held', 'fees'),
     ('try_again', 'in_flight', 'held'), ('try_again', 'in_doubt', 'held'),
     ('release', 'held', 'available'), ('release', 'in_flight', 'available'), ('release', 'in_doubt', 'available'),
-    ('returned', 'paid', 'available'), ('contradiction', 'suspense', 'paid')"""
+    ('returned', 'paid', 'available'), ('contradiction', 'suspense', 'paid'), ('withdrawal', 'available', 'funding'),
+    ('covered', 'held', 'suspense'), ('covered', 'in_flight', 'suspense'), ('covered', 'in_doubt', 'suspense'),
+    ('returned', 'suspense', 'available')"""
 
 
 def _accounts(expected: str, which: str) -> str:
@@ -103,11 +105,12 @@ _POSTINGS = (
     ),
     Check(
         "L8 postings belong to their origin",
-        "Each posting has the merchant and the currency of the payout or top-up it was made for.",
+        "Each posting has the merchant and the currency of the payout, top-up or withdrawal it was made for.",
         """SELECT p.merchant_id AS merchant, p.number AS posting, p.currency, p.origin_id AS origin
            FROM postings p
            LEFT JOIN (SELECT shard, payout_id AS origin_id, merchant_id, currency FROM payouts
-                      UNION ALL SELECT shard, top_up_id, merchant_id, currency FROM top_ups) AS origin
+                      UNION ALL SELECT shard, top_up_id, merchant_id, currency FROM top_ups
+                      UNION ALL SELECT shard, request_id, merchant_id, currency FROM requests WHERE kind = 'withdraw') AS origin
              USING (shard, origin_id)
            WHERE (origin.merchant_id = p.merchant_id AND origin.currency = p.currency) IS NOT TRUE""",
     ),
@@ -140,10 +143,10 @@ _HOLDS = (
                   coalesce(e.fee, 0) AS fee, coalesce(e.released, 0) AS released
            FROM payouts p
            LEFT JOIN (SELECT shard, origin_id, sum(amount_minor) FILTER (WHERE reason = 'hold')::bigint AS held,
-                             sum(amount_minor) FILTER (WHERE reason = 'paid')::bigint AS paid,
+                             sum(amount_minor) FILTER (WHERE reason IN ('paid', 'covered'))::bigint AS paid,
                              sum(amount_minor) FILTER (WHERE reason = 'fee')::bigint AS fee,
                              sum(amount_minor) FILTER (WHERE reason = 'release')::bigint AS released
-                      FROM postings WHERE reason IN ('hold', 'paid', 'fee', 'release') GROUP BY 1, 2) AS e
+                      FROM postings WHERE reason IN ('hold', 'paid', 'covered', 'fee', 'release') GROUP BY 1, 2) AS e
              ON e.shard = p.shard AND e.origin_id = p.payout_id
            WHERE (coalesce(e.paid, 0), coalesce(e.fee, 0), coalesce(e.released, 0)) <> CASE
                WHEN p.state IN ('paid', 'returned') THEN (p.amount_minor, p.fee_minor, 0::bigint)
@@ -210,16 +213,22 @@ _TOTALS = (
                       p.amount_minor - p.returned_minor AS amount
                FROM attempts a JOIN payouts p USING (shard, payout_id) WHERE a.state = 'settled'
                UNION ALL
-               SELECT shard, merchant_id, currency, destination, amount_minor FROM postings WHERE reason = 'contradiction'""",
+               SELECT shard, merchant_id, currency, destination, amount_minor FROM postings WHERE reason = 'contradiction'
+               UNION ALL
+               SELECT shard, merchant_id, currency, source, -amount_minor FROM postings
+               WHERE reason = 'reversal' AND starts_with(phase, 'reverse-contradiction-')""",
             "starts_with(account, 'paid:')",
         ),
     ),
     Check(
         "E11 suspense holds contradictions alone",
-        "suspense of a connector is what it paid after it had refused, and nothing else.",
+        "suspense of a connector is what it paid after it had refused, less what persons turned round or covered, and nothing else.",
         _accounts(
             """SELECT shard, merchant_id, currency, source AS account, -amount_minor AS amount FROM postings
-               WHERE reason = 'contradiction'""",
+               WHERE reason = 'contradiction' OR (reason = 'returned' AND starts_with(source, 'suspense:'))
+               UNION ALL
+               SELECT shard, merchant_id, currency, destination, amount_minor FROM postings
+               WHERE reason = 'covered' OR (reason = 'reversal' AND starts_with(phase, 'reverse-contradiction-'))""",
             "starts_with(account, 'suspense:')",
         ),
     ),

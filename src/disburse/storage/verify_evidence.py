@@ -1,7 +1,7 @@
 """What providers said, beside what it changed: nothing ended without proof, and no proof was lost. SQL only.
 
-`effect` is what a row of evidence changed when it was heard: a state, `frozen:` and a contradiction's name, nothing, or
-`unmatched` where it speaks of no attempt of ours.
+`effect` is what a row of evidence changed when it was heard: a state, `frozen:` and a contradiction's name, `thawed:` and the
+state, nothing, or `unmatched` where it speaks of no attempt of ours. What persons said has two more checks (`verify_persons.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ _PROOFS = """VALUES
     ('unknown', 'NotExecuted', 'in_doubt'),
     ('settled', 'Settled', 'paid'), ('settled', 'Returned', 'returned'),
     ('rejected', 'Rejected', 'failed'), ('rejected', 'Rejected', 'queued'),
-    ('not_sent', 'NotSent', 'queued'), ('not_sent', 'Absent', 'queued')"""
+    ('not_sent', 'NotSent', 'queued'), ('not_sent', 'Absent', 'queued'), ('not_sent', 'NotFound', 'queued'),
+    ('settled', 'VouchedPaid', 'paid'), ('settled', 'VouchedPaid', 'thawed:paid'),
+    ('rejected', 'VouchedNotMoved', 'failed'), ('rejected', 'VouchedNotMoved', 'thawed:failed'),
+    ('rejected', 'VouchedPaid', 'thawed:paid')"""
 
 # What evidence changed, and the states of an attempt in which that change is still to be seen.
 _STANDS = """VALUES ('paid', 'settled'), ('returned', 'settled'), ('failed', 'rejected'),
@@ -28,7 +31,8 @@ EVIDENCE = (
             FROM attempts a
             WHERE a.connector IS NOT NULL AND a.state NOT IN ('due', 'open') AND NOT EXISTS (
                 SELECT FROM evidence e JOIN ({_PROOFS}) AS proof (state, verdict, effect) USING (verdict, effect)
-                WHERE e.shard = a.shard AND e.payout_id = a.payout_id AND e.attempt = a.number AND proof.state = a.state)""",
+                WHERE e.shard = a.shard AND e.payout_id = a.payout_id AND proof.state = a.state
+                  AND (e.attempt = a.number OR (e.kind = 'person' AND a.state = 'rejected' AND a.reason = 'resolved')))""",
     ),
     Check(
         "E9 what evidence changed still stands",
@@ -57,25 +61,51 @@ EVIDENCE = (
            WHERE e.verdict = 'Made' AND a.provider_reference IS DISTINCT FROM e.detail""",
     ),
     Check(
+        "E3 absence is found twice",
+        "Where a not-found ended an attempt, another was stored before it, both while nobody could send and some time apart.",
+        """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.attempt FROM evidence e
+           WHERE e.verdict = 'NotFound' AND e.effect = 'queued' AND NOT EXISTS (
+               SELECT FROM evidence first WHERE first.shard = e.shard AND first.end_to_end_id = e.end_to_end_id
+                 AND first.digest <> e.digest AND first.verdict = 'NotFound' AND first.effect = 'nothing'
+                 AND first.clock_at <= e.clock_at)""",
+    ),
+    Check(
         "E11 a contradiction freezes",
-        "A payout is frozen by a message that contradicts what was proven, that message and its event are kept, and it stays frozen.",
-        """WITH said AS (SELECT shard, payout_id, count(*) AS times, min(substr(effect, 8)) AS why FROM evidence
-                         WHERE starts_with(effect, 'frozen:') GROUP BY 1, 2),
-                told AS (SELECT shard, payout_id, min(detail) AS why FROM events WHERE kind = 'payout.frozen' GROUP BY 1, 2)
-           SELECT payout_id AS payout, p.frozen, said.why AS evidence, told.why AS event
-           FROM (SELECT shard, payout_id, frozen FROM payouts WHERE frozen IS NOT NULL) AS p
+        "A payout is frozen by messages that contradict what was proven, each told in an event, and stays so until persons end it.",
+        """WITH said AS (SELECT shard, payout_id, count(*) FILTER (WHERE starts_with(effect, 'frozen:')) AS frozen,
+                                count(*) FILTER (WHERE starts_with(effect, 'thawed:') AND kind = 'person') AS thawed
+                         FROM evidence WHERE starts_with(effect, 'frozen:') OR starts_with(effect, 'thawed:') GROUP BY 1, 2),
+                told AS (SELECT shard, payout_id, count(*) FILTER (WHERE kind = 'payout.frozen') AS frozen,
+                                count(*) FILTER (WHERE kind = 'payout.thawed') AS thawed,
+                                (array_agg(detail ORDER BY number DESC))[1] AS why,
+                                (array_agg(kind ORDER BY number DESC))[1] = 'payout.frozen' AS still
+                         FROM events WHERE kind IN ('payout.frozen', 'payout.thawed') GROUP BY 1, 2)
+           SELECT payout_id AS payout, p.frozen, said.frozen AS evidence, told.frozen AS events, told.thawed
+           FROM (SELECT shard, payout_id, frozen FROM payouts) AS p
            FULL JOIN said USING (shard, payout_id) FULL JOIN told USING (shard, payout_id)
-           WHERE (p.frozen = said.why AND p.frozen = told.why AND said.times = 1) IS NOT TRUE""",
+           WHERE (p.frozen IS NOT NULL OR said.frozen IS NOT NULL OR told.frozen IS NOT NULL)
+             AND (said.frozen = told.frozen AND said.thawed = told.thawed
+                  AND said.frozen = said.thawed + (p.frozen IS NOT NULL)::int
+                  AND told.still = (p.frozen IS NOT NULL) AND coalesce(p.frozen, told.why) = told.why) IS NOT TRUE""",
     ),
     Check(
         "E11 money beyond proof is in suspense",
-        "What a provider paid after it was proven not to is posted from suspense, once and whole, and nothing else is.",
-        """SELECT payout_id AS payout, said.attempt, p.amount_minor AS amount, posted.amount AS posted
-           FROM (SELECT shard, payout_id, attempt, 'contradiction-' || attempt AS phase FROM evidence
-                 WHERE effect = 'frozen:paid_after_refusal') AS said
-           FULL JOIN (SELECT shard, origin_id AS payout_id, phase, amount_minor AS amount FROM postings
-                      WHERE reason = 'contradiction') AS posted USING (shard, payout_id, phase)
+        "What a provider said it paid after it was proven not to is posted from suspense, each time it was told, and nothing else is.",
+        """SELECT payout_id AS payout, attempt, said.amount AS told, posted.amount AS posted
+           FROM (SELECT e.shard, e.payout_id, e.attempt, count(*) AS times,
+                        sum(CASE e.detail WHEN '' THEN p.amount_minor
+                            ELSE replace(split_part(e.detail, ' ', 1), '.', '')::bigint END)::bigint AS amount
+                 FROM evidence e JOIN payouts p USING (shard, payout_id)
+                 WHERE e.effect = 'frozen:paid_after_refusal' GROUP BY 1, 2, 3) AS said
+           FULL JOIN (SELECT shard, origin_id AS payout_id, split_part(phase, '-', 2)::int AS attempt, count(*) AS times,
+                             sum(amount_minor)::bigint AS amount
+                      FROM postings WHERE reason = 'contradiction' GROUP BY 1, 2, 3) AS posted USING (shard, payout_id, attempt)
+           LEFT JOIN (SELECT shard, payout_id, attempt, count(*) AS times FROM evidence
+                      WHERE verdict = 'VouchedPaid' AND starts_with(effect, 'thawed:') GROUP BY 1, 2, 3) AS vouched
+             USING (shard, payout_id, attempt)
            LEFT JOIN payouts p USING (shard, payout_id)
-           WHERE (said.attempt IS NOT NULL AND posted.amount = p.amount_minor) IS NOT TRUE""",
+           WHERE (posted.times - coalesce(said.times, 0) BETWEEN 0 AND coalesce(vouched.times, 0)
+                  AND posted.amount = coalesce(said.amount, 0)
+                      + (posted.times - coalesce(said.times, 0)) * p.amount_minor) IS NOT TRUE""",
     ),
 )

@@ -87,13 +87,16 @@ _ATTEMPTS = (
     Check(
         "E1 attempts fit the payout's state",
         "A queued payout's live attempt is due, one in flight is open or accepted, one in doubt unknown, one paid settled, and no "
-        "other payout has a live attempt; whatever failed had one.",
+        "other payout has a live attempt; whatever failed had one. What persons had covered has none and is paid.",
         """SELECT p.merchant_id AS merchant, p.payout_id AS payout, p.state, coalesce(t.attempts, 0) AS attempts, t.live
            FROM payouts p
            LEFT JOIN (SELECT shard, payout_id, count(*) AS attempts,
                              string_agg(state, ' ') FILTER (WHERE state NOT IN ('rejected', 'not_sent')) AS live
                       FROM attempts GROUP BY 1, 2) AS t USING (shard, payout_id)
+           LEFT JOIN postings covered ON covered.shard = p.shard AND covered.origin_id = p.payout_id AND covered.phase = 'end'
+             AND covered.reason = 'covered'
            WHERE CASE
+               WHEN p.state IN ('paid', 'returned') AND covered.number IS NOT NULL THEN t.live IS NULL AND t.attempts > 0
                WHEN p.state IN ('created', 'unfunded') THEN t.attempts IS NULL
                WHEN p.state IN ('awaiting_approval', 'scheduled') THEN coalesce(t.live, 'due') = 'due'
                WHEN p.state = 'queued' THEN t.live = 'due'
@@ -175,17 +178,17 @@ _EVENTS = (
     ),
     Check(
         "W5 final stays final",
-        "After an event with a final state a payout has no event but a return, a contradiction or a mismatch of its reference.",
+        "After an event with a final state a payout has no event but a return, a contradiction, its end by persons, or a mismatch.",
         """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.number AS event, e.kind
            FROM events e
            JOIN (SELECT shard, payout_id, min(number) AS number FROM events WHERE state = ANY ($1::text[]) GROUP BY 1, 2) AS ended
              ON ended.shard = e.shard AND ended.payout_id = e.payout_id AND e.number > ended.number
-           WHERE e.kind NOT IN ('payout.returned', 'payout.frozen', 'payout.reference_mismatch')""",
+           WHERE e.kind NOT IN ('payout.returned', 'payout.frozen', 'payout.thawed', 'payout.reference_mismatch')""",
         (sorted(str(state) for state in FINAL),),
     ),
     Check(
         "W1 every act names its actor",
-        "Each payout, attempt, posting, top-up, event and piece of evidence says who did it.",
+        "Each payout, attempt, posting, top-up, event, request and piece of evidence says who did it.",
         """SELECT what, merchant_id AS merchant, row, actor
            FROM (SELECT 'payout' AS what, merchant_id, payout_id::text AS row, actor FROM payouts
                  UNION ALL SELECT 'attempt', merchant_id, payout_id || '-' || number, actor FROM attempts
@@ -193,6 +196,8 @@ _EVENTS = (
                  UNION ALL SELECT 'top-up', merchant_id, top_up_id::text, actor FROM top_ups
                  UNION ALL SELECT 'event', merchant_id, number::text, actor FROM events
                  UNION ALL SELECT 'evidence', merchant_id, encode(digest, 'hex'), actor FROM evidence
+                 UNION ALL SELECT 'request', merchant_id, request_id::text, actor FROM requests
+                 UNION ALL SELECT 'decision', merchant_id, request_id::text, actor FROM decisions
                  UNION ALL SELECT 'merchant', merchant_id, '', actor FROM merchant_settings
                  UNION ALL SELECT 'operator', NULL, operator_id::text, actor FROM operators) AS acts
            WHERE coalesce(btrim(actor), '') = ''""",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence')"
+_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions')"
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -29,6 +29,8 @@ _UNIQUE = """VALUES
     ('top_ups_pkey', 'top_ups', 'shard merchant_id reference', NULL),
     ('events_pkey', 'events', 'shard merchant_id number', NULL),
     ('evidence_pkey', 'evidence', 'shard end_to_end_id digest', NULL),
+    ('requests_pkey', 'requests', 'shard request_id', NULL),
+    ('decisions_pkey', 'decisions', 'shard request_id', NULL),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
     ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
 
@@ -42,15 +44,17 @@ _CHECKED = """VALUES
     ('payouts_fee_minor_check', 'payouts', 'fee_minor >= 0'),
     ('payouts_check', 'payouts', 'returned_minor <= amount_minor'),
     ('payouts_state_check', 'payouts', 'in_doubt'),
-    ('attempts_state_check', 'attempts', 'not_sent')"""
+    ('attempts_state_check', 'attempts', 'not_sent'),
+    ('a_request_is_whole', 'requests', 'seen_event IS NOT NULL')"""
 
 # What every row that tells of an act must name.
-_ACTORS = "('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'merchant_settings', 'operators')"
+_ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
+    'operators')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events and evidence, and cannot become a role that can.",
+        "The program's role can neither change nor remove postings, events, evidence, requests and decisions, nor become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)

@@ -1,0 +1,54 @@
+"""When questions are put, beside each one's own schedule: within a provider's limit, and soon when it answers again.
+
+Lives here: two operations of the inquirer, each a transaction over a list under the merchants' lock. They move times only:
+what a question may change is the rule of evidence's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from disburse.storage import payouts, questions
+from disburse.storage.database import Transaction
+from disburse.storage.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A question that has to wait so many seconds, since its provider may not be asked more often."""
+
+    payout_id: UUID
+    number: int
+    merchant_id: int
+    seconds: float
+
+
+async def put_off(tx: Transaction, shard: int, which: Sequence[Later]) -> list[None]:
+    """Let questions that are due wait. They do not count as asked."""
+    await Unit.lock(tx, shard, [one.merchant_id for one in which])
+    clock = await tx.database_now()
+    times = [(one.payout_id, one.number, clock + timedelta(seconds=one.seconds)) for one in which]
+    await questions.move(tx, shard, times, sooner=False)
+    return [None for _ in which]
+
+
+async def waiting(tx: Transaction, shard: int, connector: str, within_s: float, limit: int) -> list[tuple[UUID, int, int]]:
+    """Attempts at a provider that would be asked about only after so many seconds: (payout, number, merchant)."""
+    horizon = await tx.database_now() + timedelta(seconds=within_s)
+    return await questions.waiting_longer(tx, shard, connector, horizon, limit)
+
+
+async def bring_forward(tx: Transaction, shard: int, which: Sequence[Later]) -> list[None]:
+    """Let questions be put after so many seconds, where they would have waited longer."""
+    await Unit.lock(tx, shard, [one.merchant_id for one in which])
+    clock = await tx.database_now()
+    times = [(one.payout_id, one.number, clock + timedelta(seconds=min(one.seconds, _A_DAY_S))) for one in which]
+    await questions.move(tx, shard, times, sooner=True)
+    return [None for _ in which]
+
+
+_A_DAY_S = payouts.TOO_LATE.total_seconds() / 2
+"""No question is set so late that it would look like the work of a clock that is wrong."""

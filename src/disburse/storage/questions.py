@@ -1,0 +1,40 @@
+"""When providers are asked: the questions of a bucket put off, or brought forward. SQL only; why is `operations/questions.py`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from disburse.storage.database import Transaction
+
+
+async def waiting_longer(
+    tx: Transaction, shard: int, connector: str, than: datetime, limit: int
+) -> list[tuple[UUID, int, int]]:
+    """Attempts at a provider that are to be asked about only after a time: (payout, number, merchant), the soonest first."""
+    rows = await tx.fetch(
+        """SELECT payout_id, number, merchant_id FROM attempts
+           WHERE shard = $1 AND state IN ('accepted', 'unknown') AND state IN ('open', 'accepted', 'unknown')
+             AND ask_at > $3 AND connector = $2 ORDER BY ask_at LIMIT $4""",
+        shard,
+        connector,
+        than,
+        limit,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def move(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]], *, sooner: bool) -> None:
+    """Set when these attempts are asked about next, where that is sooner than it was, or later. An end is not undone by it."""
+    if times:
+        await tx.execute(
+            """UPDATE attempts a SET ask_at = d.at
+               FROM unnest($2::uuid[], $3::int4[], $4::timestamptz[]) AS d (payout_id, number, at)
+               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number
+                 AND a.state = ANY ($5::text[]) AND (d.at < a.ask_at) = $6""",
+            shard,
+            *[list(column) for column in zip(*times, strict=True)],
+            ["accepted", "unknown"],
+            sooner,
+        )
