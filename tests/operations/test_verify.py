@@ -501,16 +501,22 @@ async def test_a_line_written_while_verify_runs_is_no_breach(database: Database,
 
 
 async def test_it_may_run_while_payouts_are_made(database: Database, world: World) -> None:
-    """Looking while money moves finds nothing: it is one snapshot, and the bank's book is read around it."""
+    """Looking while money moves finds nothing: it is one snapshot, and the bank's book is read around it.
+
+    But for a payment of which the bank has not told us yet, of an attempt that we call not sent: that is true, and soon over.
+    """
     town = Town(database, world)
     building = asyncio.create_task(populate(town))
-    looked = 0
+    looked = untold = 0
     while not building.done():
         report = await verify(database, deeds=lambda: list(town.deeds))
-        assert report.holds, report.findings
+        if not report.holds:
+            assert [one.check for one in report.findings] == ["R1 the bank paid nothing we call unpaid"], report.findings
+            untold += 1
         looked += 1
     await building
-    assert looked > 1
+    assert looked > 1 and untold <= 3
+    assert (await verify(database, deeds=lambda: list(town.deeds))).holds
 
 
 async def test_a_book_in_a_file(database: Database, town: Town, tmp_path: Path) -> None:
