@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -28,6 +28,7 @@ from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Facts, Route, Rule, choose
 from disburse.operations import attempts, evidence, merchants, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
+from disburse.operations.bell import Bell
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.group_commit import LARGEST, GroupCommit, Operation, in_halves
 from disburse.operations.merchants import TopUp
@@ -71,33 +72,6 @@ class Batches:
             database, operation, clock, writers=self.writers, largest=self.largest, sizes=partial(self.heard, name),
             hopeful=hopeful,
         )  # fmt: skip
-
-
-class Bell(Generic[K]):
-    """Who waits for a key to ring. A ring nobody waits for is lost: whoever waits looks at the rows first."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[K, list[asyncio.Future[None]]] = {}
-
-    def waiting(self) -> list[K]:
-        return list(self._waiting)
-
-    def enter(self, key: K) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, []).append(future)
-        return future
-
-    def leave(self, key: K, future: asyncio.Future[None]) -> None:
-        waiting = self._waiting.get(key, [])
-        if future in waiting:
-            waiting.remove(future)
-        if not waiting:
-            self._waiting.pop(key, None)
-
-    def ring(self, key: K) -> None:
-        for future in self._waiting.pop(key, ()):
-            if not future.done():
-                future.set_result(None)
 
 
 class Desk:

@@ -108,7 +108,7 @@ async def to_claim(
     for row in rows:
         values = tuple(row)
         attempt = _attempt(values[_WIDTH:-2])
-        found[values[1], attempt.number] = Claimable(_payout(values), attempt, values[-2], values[-1])
+        found[values[1], attempt.number] = Claimable(_payout(values), attempt, values[-2], rows[0][-1])  # one moment for all
     return found
 
 
