@@ -26,6 +26,9 @@ _PLENTY: Final = 2**62
 
 _PAYOUTS, _POSTINGS, _EVENTS = range(3)
 
+_AccountKey = tuple[int, str, Account]
+"""Merchant, currency, account."""
+
 
 class Unit:
     """One transaction's work on one bucket: its merchants locked, what they own, and what will be written.
@@ -33,7 +36,7 @@ class Unit:
     `lock` makes one. Payouts, postings and events are numbered by the locked merchants, so their numbers have no gaps.
     """
 
-    __slots__ = ("_balances", "_counters", "_made", "_merchants", "_places", "_real", "_rows", "_seen", "_told", "shard", "tx")
+    __slots__ = ("_balances", "_changes", "_counters", "_made", "_merchants", "_places", "_real", "_rows", "_seen", "_told", "shard", "tx")
 
     def __init__(self, tx: Transaction, shard: int, merchants: Iterable[int]) -> None:
         self.tx = tx
@@ -42,7 +45,8 @@ class Unit:
         self._places = {merchant: place for place, merchant in enumerate(self._merchants, 1)}
         self._counters: dict[int, list[int]] = {}  # merchant to [payouts, postings, events] that this unit adds
         self._rows: dict[str, list[Row]] = {}
-        self._balances: dict[tuple[int, str, Account], int] = {}
+        self._balances: dict[tuple[int, str, Account], int] = {}  # as they were read
+        self._changes: dict[tuple[int, str, Account], int] = {}
         self._real: dict[tuple[int, str, Account], int] = {}
         self._seen: dict[UUID, int] = {}
         self._told: dict[UUID, Payout] = {}
@@ -86,7 +90,13 @@ class Unit:
 
     def available(self, merchant_id: int, currency: str) -> int:
         """What may still be spent, minor units, this unit's own postings included. Needs `read_balances` or `read_funds`."""
-        return self._balances.get((merchant_id, currency, AVAILABLE), _PLENTY if self.tx.hopeful else 0)
+        key = (merchant_id, currency, AVAILABLE)
+        return self._balances.get(key, self._granted) + self._changes.get(key, 0)
+
+    @property
+    def _granted(self) -> int:
+        """The balance of an account that was not read."""
+        return _PLENTY if self.tx.hopeful else 0
 
     def covers(self, merchant_id: int, currency: str, needed: int) -> bool:
         """Whether so much may be spent. A hopeful unit never says no: what it read may be old. Raises GuardFailed."""
@@ -135,14 +145,14 @@ class Unit:
 
     def post(self, postings: Iterable[Posting], at: datetime, actor: str) -> None:
         """Write postings under the merchants' next numbers and change the balances with them."""
-        rows, granted = self._rows.setdefault("postings", []), _PLENTY if self.tx.hopeful else 0
+        rows, changes = self._rows.setdefault("postings", []), self._changes
         for p in postings:
-            number = self._next(p.merchant_id, _POSTINGS)
-            rows.append((self._places[p.merchant_id], number, p.origin_id, p.phase, p.currency, p.source, p.destination,
-                         p.amount_minor, p.reason, at, actor))  # fmt: skip
-            source, destination = (p.merchant_id, p.currency, p.source), (p.merchant_id, p.currency, p.destination)
-            self._balances[source] = self._balances.get(source, granted) - p.amount_minor
-            self._balances[destination] = self._balances.get(destination, granted) + p.amount_minor
+            merchant, currency, amount = p.merchant_id, p.currency, p.amount_minor
+            rows.append((self._places[merchant], self._next(merchant, _POSTINGS), p.origin_id, p.phase, currency, p.source,
+                         p.destination, amount, p.reason, at, actor))  # fmt: skip
+            source, destination = (merchant, currency, p.source), (merchant, currency, p.destination)
+            changes[source] = changes.get(source, 0) - amount
+            changes[destination] = changes.get(destination, 0) + amount
 
     def tell(
         self,
@@ -172,9 +182,10 @@ class Unit:
         """Write all that was gathered, and stamp it with its true numbers. The unit is spent afterwards."""
         rows = self._rows
         rows["counters"] = [(self._places[merchant], *added) for merchant, added in sorted(self._counters.items())]
-        sums = self._sums()
+        sums = sorted((key, change) for key, change in self._changes.items() if change)
         if sums:
-            rows["balances"] = [(self._places[merchant], *rest) for merchant, *rest in sums]
+            places = self._places
+            rows["balances"] = [(places[key[0]], key[1], key[2], change) for key, change in sums]
             await self._make_accounts(sums)
         rows.get("strays", []).sort(key=lambda row: (row[0], row[1]))  # one order for all who keep the same messages
         later = rows.pop("attempts", []) if rows.get("heard") else []  # after the old attempt has ended, not beside it
@@ -185,7 +196,7 @@ class Unit:
             await write_rows(self.tx, self.shard, self._merchants, {"attempts": later})
         self._rows = {}
 
-    def _stamp(self, told: Any, sums: list[Row]) -> None:
+    def _stamp(self, told: Any, sums: list[tuple[_AccountKey, int]]) -> None:
         """Give everything its true number, and find out how far the balances that were taken for granted were off."""
         if told is None:
             return
@@ -195,21 +206,14 @@ class Unit:
             at = self._places[payout.merchant_id] - 1
             payout.number += told[_PAYOUTS][at]
             payout.first_event += told[_EVENTS][at]
-        for (merchant, currency, account, _), balance in zip(sums, told[3] or (), strict=True):
-            self._real[merchant, currency, account] = balance - self._balances[merchant, currency, account]
+        if self._made:
+            for (key, change), balance in zip(sums, told[3] or (), strict=True):
+                self._real[key] = balance - change - self._balances.get(key, self._granted)
 
-    def _sums(self) -> list[Row]:
-        sums: dict[tuple[int, str, str], int] = {}
-        for row in self._rows.get("postings", ()):
-            merchant, currency, amount = self._merchants[row[0] - 1], row[4], row[7]
-            sums[merchant, currency, row[5]] = sums.get((merchant, currency, row[5]), 0) - amount
-            sums[merchant, currency, row[6]] = sums.get((merchant, currency, row[6]), 0) + amount
-        return [(*key, change) for key, change in sorted(sums.items()) if change]
-
-    async def _make_accounts(self, sums: list[Row]) -> None:
+    async def _make_accounts(self, sums: list[tuple[_AccountKey, int]]) -> None:
         """Accounts come into being when money first touches them; those seen committed are not asked for again."""
-        accounts = [(self.shard, *row[:3]) for row in sums]
-        fresh = [account for account in accounts if account not in self.tx.known_accounts]
+        known, shard = self.tx.known_accounts, self.shard
+        fresh = [(shard, *key) for key, _ in sums if (shard, *key) not in known]
         if fresh:
             await self.tx.execute(
                 """INSERT INTO balances (shard, merchant_id, currency, account)
