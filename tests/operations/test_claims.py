@@ -13,8 +13,8 @@ from disburse.domain.outcomes import Accepted, NotSent, Rejected, Settled, Unkno
 from disburse.domain.payout import PayoutState
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
-from disburse.domain.schedule import ask_in_s
-from disburse.operations import attempts
+from disburse.domain.schedule import ASKED_ANEW, ask_in_s
+from disburse.operations import attempts, questions
 from disburse.operations.attempts import FROZEN_REST, Ask, Claim, Opened, request_digest
 from disburse.storage import payouts as stored
 from disburse.storage.database import Database
@@ -327,3 +327,17 @@ async def test_a_clock_that_was_years_ahead_delays_nothing(shop: Shop) -> None:
     ask_at = (await shop.attempt(payout)).ask_at
     assert ask_at is not None and ask_at < shop.now() + timedelta(hours=1)
     assert await shop.ask(payout) is None
+
+
+async def test_a_doubt_brought_forward_begins_anew(shop: Shop) -> None:
+    """When its provider is heard again an attempt is asked about soon, and soon once more: not once, and then not for hours."""
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    await shop.hear_of(await shop.opened(payout), Unknown("time-out"))
+    await shop.rows("UPDATE attempts SET asked = 30, ask_at = clock_timestamp() + interval '4 h' WHERE shard = 0 RETURNING 1")
+    later = [questions.Later(payout.payout_id, 1, 1, 0.0)]
+    await shop.database.run(lambda tx: questions.bring_forward(tx, 0, later))
+    assert await shop.ask(payout) is not None
+    attempt = await shop.attempt(payout)
+    assert attempt.asked == ASKED_ANEW + 1 and attempt.ask_at is not None
+    assert attempt.ask_at - await shop.database_now() < timedelta(seconds=10)

@@ -25,6 +25,9 @@ def try_again_in_s(attempts: int) -> float:
 SILENT_AFTER = 3
 """So many questions in a row without an answer are a silence."""
 
+ASKED_ANEW = 2
+"""As how often asked an attempt counts whose provider is heard again: a few seconds lie between its next questions."""
+
 _AT_ONCE_PER_S = 50.0
 """How many questions a second are put to a provider that names no limit, when it answers again."""
 

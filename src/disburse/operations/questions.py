@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from disburse.domain.schedule import ASKED_ANEW
 from disburse.storage import payouts, questions
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
@@ -42,11 +43,14 @@ async def waiting(tx: Transaction, shard: int, connector: str, within_s: float, 
 
 
 async def bring_forward(tx: Transaction, shard: int, which: Sequence[Later]) -> list[None]:
-    """Let questions be put after so many seconds, where they would have waited longer."""
+    """Let questions be put after so many seconds, where they would have waited longer, and their schedule begin anew.
+
+    Otherwise an attempt whose provider comes and goes would be asked about once each time, and then not for hours.
+    """
     await Unit.lock(tx, shard, [one.merchant_id for one in which])
     clock = await tx.database_now()
     times = [(one.payout_id, one.number, clock + timedelta(seconds=min(one.seconds, _A_DAY_S))) for one in which]
-    await questions.move(tx, shard, times, sooner=True)
+    await questions.move(tx, shard, times, sooner=True, asked_at_most=ASKED_ANEW)
     return [None for _ in which]
 
 

@@ -25,11 +25,16 @@ async def waiting_longer(
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def move(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]], *, sooner: bool) -> None:
-    """Set when these attempts are asked about next, where that is sooner than it was, or later. An end is not undone by it."""
+async def move(
+    tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]], *, sooner: bool, asked_at_most: int = 2**31 - 1
+) -> None:
+    """Set when these attempts are asked about next, where that is sooner than it was, or later. An end is not undone by it.
+
+    `asked_at_most`: as how often asked they count from then on, so that the questions after the next one come soon, too.
+    """
     if times:
         await tx.execute(
-            """UPDATE attempts a SET ask_at = d.at
+            """UPDATE attempts a SET ask_at = d.at, asked = least(a.asked, $7)
                FROM unnest($2::uuid[], $3::int4[], $4::timestamptz[]) AS d (payout_id, number, at)
                WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number
                  AND a.state = ANY ($5::text[]) AND (d.at < a.ask_at) = $6""",
@@ -37,4 +42,5 @@ async def move(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, dat
             *[list(column) for column in zip(*times, strict=True)],
             ["accepted", "unknown"],
             sooner,
+            asked_at_most,
         )
