@@ -166,6 +166,7 @@ def route_of(connector: Connector) -> Route:
         able.sandbox,
         tuple(Limit(rail, currency, one.minimum_minor, one.maximum_minor) for rail, currency, one in limits),
         tuple(Price(str(rail), currency, rule) for (rail, currency), rule in able.fees.items()),
+        barred=not able.sends,
     )
 
 

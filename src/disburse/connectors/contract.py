@@ -39,7 +39,7 @@ class Capabilities:
     (`two_steps.py`).
     `callbacks`: it tells us unasked. `balance`, `bank_list`: it can be asked for them.
     `limits` and `fees` by rail and currency: what is not in them is not known. Fees are what the provider charges us.
-    `sandbox`: no real money moves.
+    `sandbox`: no real money moves. `sends`: whether orders go out through it at all; a certificate may take that away.
     """
 
     rails: frozenset[Rail]
@@ -56,6 +56,7 @@ class Capabilities:
     limits: Mapping[tuple[Rail, str], Limit] = field(default_factory=dict)
     fees: Mapping[tuple[Rail, str], FeeRule] = field(default_factory=dict)
     inquiries_per_s: float | None = None
+    sends: bool = True
 
 
 async def _nowhere(provider_reference: str) -> bool:
