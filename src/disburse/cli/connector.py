@@ -22,7 +22,7 @@ from disburse.cli.certify import certify
 from disburse.cli.health import health
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, group
-from disburse.connectors.contract import Bank, Callback, Capabilities, Connector, Question
+from disburse.connectors.contract import Answering, Bank, Callback, Capabilities, Connector, Question
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Unknown
 from disburse.domain.refusals import Refusal
@@ -148,7 +148,7 @@ async def _ask(one: Configured) -> Asked:
     connector: Connector = one.connector
     if one.in_process:
         return Asked(None)
-    question = "balance" if connector.capabilities.balance else "an id that never was"
+    question = _question_for(connector)
     try:
         await connector.start(_nobody_hears)
         try:
@@ -161,12 +161,21 @@ async def _ask(one: Configured) -> Asked:
         return Asked(False, f"connector fault: {type(fault).__name__}", question=question)
 
 
+def _question_for(connector: Connector) -> str:
+    if connector.capabilities.balance:
+        return "balance"
+    return "our access" if isinstance(connector, Answering) else "an id that never was"
+
+
 async def _harmless(connector: Connector, question: str) -> Asked:
     if connector.capabilities.balance:
         funds = await connector.balance(ASK_WITHIN_S)
         if isinstance(funds, Unknown):
             return Asked(False, funds.why, question=question)
         return Asked(True, balance=funds, question=question)
+    if isinstance(connector, Answering):
+        silent = await connector.answers(ASK_WITHIN_S)
+        return Asked(silent is None, silent.why if silent is not None else "", question=question)
     never = f"check-{real_world().random.bytes(10).hex()}"
     finding = await connector.inquire(Question(never, None, ASK_WITHIN_S))
     if isinstance(finding, Unknown):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule
@@ -160,4 +160,16 @@ class Connector(Protocol):
 
     async def stop(self) -> None:
         """End; what is under way may break off."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Beside the contract: a connector whose provider has no balance to ask for, and cannot be asked about an id that never was.
+
+    People ask it whether the provider answers (`disburse connector check`); the engine never does.
+    """
+
+    async def answers(self, deadline_s: float) -> Unknown | None:
+        """Ask something that moves nothing and is about no order. None: the provider answered, and takes our access."""
         ...
