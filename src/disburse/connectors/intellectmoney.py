@@ -33,6 +33,7 @@ from disburse.connectors.intellectmoney_settings import (
     check,
     reveal,
 )
+from disburse.connectors.intellectmoney_simulator import simulate
 from disburse.connectors.intellectmoney_table import Call, Decision, DecisionTable, Meaning, load_decisions
 from disburse.connectors.intellectmoney_tokens import NoToken, Token, Tokens
 from disburse.connectors.kind import Kind, Surroundings
@@ -326,4 +327,4 @@ def make(name: str, settings: IntellectMoneySettings, around: Surroundings) -> I
     )
 
 
-KIND: Final = Kind(IntellectMoneySettings, make)
+KIND: Final = Kind(IntellectMoneySettings, make, simulator=simulate)
