@@ -33,6 +33,9 @@ SHORT_S: Final = 1.0
 OVERDUE_S: Final = 4.0
 """A call that is not back so long after its deadline does not keep it."""
 
+SETTLE_S: Final = 0.1
+"""So long a connector has to see that its idle connections are gone, before it is asked for the next call."""
+
 AT_ONCE: Final = 6
 ORDER_ID: Final = "certify0abcdefghijklmnopqrstuvwx-1"
 _YEAR_S: Final = 365 * 86_400.0
@@ -205,6 +208,7 @@ class _Course:
             case Does.RESTART:
                 simulator.restart()
                 self.provider.cut()
+                await self.clock.sleep(SETTLE_S)
             case Does.FORGET:
                 simulator.forget()
             case Does.FINISH:

@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+from structlog.testing import capture_logs
+
 from disburse.certificates import store
 from disburse.certification import Certified, certify_connector
 from disburse.certify.certificate import Grade
@@ -38,7 +40,11 @@ def certify(name: str, *, place: Place = HERE) -> int:
         The connector's name in the settings file.
     """
     settings = place.load()
-    with tempfile.TemporaryDirectory(prefix="disburse-certify-") as directory, show.waiting(f"certifying {name}"):
+    with (
+        tempfile.TemporaryDirectory(prefix="disburse-certify-") as directory,
+        show.waiting(f"certifying {name}"),
+        capture_logs(),  # the provider errs on purpose: alerts about it are nobody's news
+    ):
         done = asyncio.run(certify_connector(settings, name, real_world().clock, Path(directory)))
     path = store(Path(settings.data), name, done.certificate)
     if place.json:
