@@ -23,6 +23,7 @@ import msgspec
 from disburse import __version__
 from disburse.certify.certificate import Certificate, Grade, covers
 from disburse.connectors.contract import Capabilities
+from disburse.connectors.kind import Kind
 from disburse.settings import BadSettings
 
 DIRECTORY: Final = "certificates"
@@ -42,22 +43,22 @@ class Standing:
 
 
 def standing_of(
-    name: str, kind: str, entry: metadata.EntryPoint, able: Capabilities, data: Path, *, in_process: bool, uncertified: bool
+    name: str, kind_name: str, kind: Kind, entry: metadata.EntryPoint, able: Capabilities, data: Path, *, uncertified: bool
 ) -> Standing:
     """The grade of a configured connector. Raises BadSettings for a certificate that cannot be read.
 
     A sandbox in our own process has no wire that could lie; it needs none. Without a certificate nothing is sent, unless the
     operator's table says `uncertified = true`.
     """
-    if in_process and able.sandbox:
+    if kind.in_process and able.sandbox:
         return Standing(Grade.A, "a sandbox in this process needs none")
-    code = code_of(entry)
+    code = code_of(entry, kind)
     own = read(data, name)
-    if own is not None and covers(own, kind, code, able):
+    if own is not None and covers(own, kind_name, code, able):
         return Standing(own.grade, f"certified {own.at[:10]}", own)
     if entry.module.split(".")[0] == _OURS:
         for one in shipped():
-            if covers(one, kind, None, able):
+            if covers(one, kind_name, None, able):
                 return Standing(one.grade, "certified as it ships", one)
     why = "no certificate" if own is None else "its certificate speaks of other code or promises"
     if uncertified:
@@ -94,15 +95,21 @@ def store(data: Path, name: str, certificate: Certificate) -> Path:
     return path
 
 
-def code_of(entry: metadata.EntryPoint) -> str:
-    """Which code a kind is: our version; for a stranger's also its package's name, version and a digest of its files."""
+def code_of(entry: metadata.EntryPoint, kind: Kind) -> str:
+    """Which code a kind is: our version; for a stranger's also its package's name, version and a digest of its files.
+
+    Its files are those of the top-level packages that its entry point, settings, maker and simulator come from.
+    """
     top = entry.module.split(".")[0]
     if top == _OURS:
         return f"disburse {__version__}"
     digest = hashlib.sha256()
-    for relative, path in _files(top):
-        digest.update(f"{relative}\n{path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
+    makers = (kind.settings, kind.make, kind.simulator)
+    tops = {top, *(str(getattr(one, "__module__", top)).split(".")[0] for one in makers if one is not None)}
+    for one in sorted(tops - {_OURS}):
+        for relative, path in _files(one):
+            digest.update(f"{relative}\n{path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
     dist = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else top
     return f"{dist} sha256:{digest.hexdigest()[:32]}, disburse {__version__}"
 

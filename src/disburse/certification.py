@@ -79,7 +79,7 @@ async def certify_kind(
     failed = [one for one in results if one.failed]
     certificate = Certificate(
         kind=kind_name,
-        code=code_of(entry),
+        code=code_of(entry, kind),
         grade=grade_of(one.scenario.costs for one in failed),
         promises=promises_of(able),
         judged=sum(one.judged for one in results),

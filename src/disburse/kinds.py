@@ -118,7 +118,7 @@ def _configure(
     kind_name, kind, values, uncertified = read_table(name, table, known)
     connector = make_one(name, kind_name, kind, values, around, environment)
     able, entry = connector.capabilities, known[kind_name]
-    standing = standing_of(name, kind_name, entry, able, data, in_process=kind.in_process, uncertified=uncertified)
+    standing = standing_of(name, kind_name, kind, entry, able, data, uncertified=uncertified)
     return Configured(kind_name, kind.in_process, narrow(connector, standing.grade), able, standing)
 
 

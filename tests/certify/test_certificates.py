@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib import metadata
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 
 from disburse.certificates import Standing, code_of, read, shipped, standing_of, store
-from disburse.certify.certificate import Certificate, Grade, Promises, covers, grade_of, promises_of
+from disburse.certify.certificate import Certificate, Grade, covers, grade_of, promises_of
+from disburse.connectors import unitpay
 from disburse.connectors.contract import Capabilities
 from disburse.connectors.kind import GROUP
 from disburse.domain.destinations import Rail
@@ -63,7 +65,8 @@ def test_a_certificate_covers_what_was_tried(change: dict[str, object], covered:
 def test_a_certificate_is_of_a_kind_and_code() -> None:
     """Another kind's, or other code's, does not count."""
     assert not covers(CERTIFICATE, "other", "x 1", ABLE) and not covers(CERTIFICATE, "strange", "x 2", ABLE)
-    forever = msgspec.structs.replace(CERTIFICATE, promises=Promises(**{**msgspec.structs.asdict(CERTIFICATE.promises), "deduplicates_for_s": None}))
+    promises = msgspec.structs.replace(CERTIFICATE.promises, deduplicates_for_s=None)
+    forever = msgspec.structs.replace(CERTIFICATE, promises=promises)
     assert covers(forever, "strange", "x 1", replace(ABLE, deduplicates_for_s=float("inf")))
 
 
@@ -89,9 +92,9 @@ def test_a_strangers_code_is_known_by_its_files(tmp_path: Path) -> None:
     for n, source in enumerate((SOURCE, SOURCE + "# changed\n", SOURCE)):
         with installed(tmp_path / str(n), "stranger", source, {"strange": "stranger:KIND"}):
             [entry] = [one for one in metadata.entry_points(group=GROUP) if one.name == "strange"]
-            found.append(code_of(entry))
+            found.append(code_of(entry, entry.load()))
     assert found[0] == found[2] != found[1] and found[0].startswith("stranger 1.0 sha256:")
-    assert code_of(metadata.EntryPoint("unitpay", "disburse.connectors.unitpay:KIND", GROUP)).startswith("disburse ")
+    assert code_of(metadata.EntryPoint("unitpay", "disburse.connectors.unitpay:KIND", GROUP), unitpay.KIND).startswith("disburse ")
 
 
 def _settings(directory: Path, text: str) -> Settings:
@@ -119,11 +122,13 @@ async def test_an_operator_may_let_it_send(tmp_path: Path) -> None:
     bad = msgspec.structs.replace(CERTIFICATE, grade=Grade.C, promises=promises_of(able), code="")
     with installed(tmp_path / "more", "stranger", SOURCE, {"strange": "stranger:KIND"}):
         [entry] = [one for one in metadata.entry_points(group=GROUP) if one.name == "strange"]
-        store(tmp_path, "acme", msgspec.structs.replace(bad, code=code_of(entry)))
-        told = standing_of("acme", "strange", entry, able, tmp_path, in_process=False, uncertified=True)
+        store(tmp_path, "acme", msgspec.structs.replace(bad, code=code_of(entry, entry.load())))
+        told = standing_of("acme", "strange", entry.load(), entry, able, tmp_path, uncertified=True)
     assert told.grade is Grade.C
+    other = tmp_path / "other"
+    other.mkdir()
     with pytest.raises(BadSettings, match="uncertified is true or false"):
-        await _standing(tmp_path / "other" if (tmp_path / "other").mkdir() is None else tmp_path, TABLE + "uncertified = 1\n")
+        await _standing(other, TABLE + "uncertified = 1\n")
 
 
 async def test_what_ships_is_certified(tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ async def test_what_ships_is_certified(tmp_path: Path) -> None:
         assert (one.standing.grade, one.standing.why) == (Grade.A, "certified as it ships")
         [mine] = [cert for cert in shipped() if cert.kind == "unitpay"]
         [entry] = [found for found in metadata.entry_points(group=GROUP) if found.name == "unitpay"]
-        store(tmp_path, "acme", msgspec.structs.replace(mine, grade=Grade.B, code=code_of(entry)))
+        store(tmp_path, "acme", msgspec.structs.replace(mine, grade=Grade.B, code=code_of(entry, entry.load())))
         [one] = make_connectors(_settings(tmp_path, text), real_world().clock, tmp_path, opened).values()
         assert one.standing.grade is Grade.B and one.offered.deduplicates_for_s > 0
         assert one.connector.capabilities.deduplicates_for_s == 0
@@ -165,13 +170,10 @@ async def test_payouts_wait_for_a_certificate(dsn: str, tmp_path: Path) -> None:
             payout = await pay(house, await rich_merchant(house), "10.00")
             async with working(house, api=True, workers=True):
                 with pytest.raises(TimeoutError):
-                    await _within(1.0, until(house, payout, PayoutState.FAILED, PayoutState.IN_FLIGHT, PayoutState.IN_DOUBT))
+                    async with asyncio.timeout(1):
+                        await until(house, payout, PayoutState.FAILED, PayoutState.IN_FLIGHT, PayoutState.IN_DOUBT)
         async with house_of(dsn, tmp_path / "data", sandbox=True, connectors={"acme": table}) as house:
-            await house.database.run(lambda tx: tx.execute("UPDATE attempts SET due_at = opened_at WHERE FALSE"))
-            await until(house, payout, PayoutState.PAID)
-
-
-async def _within(seconds: float, waiting: object) -> None:
-    import asyncio
-
-    await asyncio.wait_for(waiting, seconds)  # type: ignore[arg-type]
+            # It would be looked at again within half a minute; nobody wants to wait for that here.
+            await house.database.run(lambda tx: tx.execute("UPDATE attempts SET due_at = '2000-01-01Z' WHERE state = 'due'"))
+            async with working(house, api=True, workers=True):
+                await until(house, payout, PayoutState.PAID)
