@@ -17,7 +17,7 @@ from disburse.protocols.wire import JSON, WireAnswer, WireRequest
 
 KEY = "certify"
 HONEST = {Twist.PAID: "paid", Twist.LATER: "pending", Twist.REFUSED: "refused"}
-STRANGE = {  # what each changes in an answer that is otherwise true
+STRANGE: dict[Twist, dict[str, Any]] = {  # what each changes in an answer that is otherwise true
     Twist.OTHER_AMOUNT: {"amount": "1.00"},
     Twist.OTHER_ID: {"id": "another-1"},
     Twist.UNLISTED_STATE: {"state": "frozen"},

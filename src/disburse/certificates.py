@@ -102,7 +102,7 @@ def code_of(entry: metadata.EntryPoint, kind: Kind) -> str:
     """
     top = entry.module.split(".")[0]
     if top == _OURS:
-        return f"disburse {__version__}"
+        return f"Disburse {__version__}"
     digest = hashlib.sha256()
     makers = (kind.settings, kind.make, kind.simulator)
     tops = {top, *(str(getattr(one, "__module__", top)).split(".")[0] for one in makers if one is not None)}
@@ -111,7 +111,7 @@ def code_of(entry: metadata.EntryPoint, kind: Kind) -> str:
             digest.update(f"{relative}\n{path.stat().st_size}\n".encode())
             digest.update(path.read_bytes())
     dist = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else top
-    return f"{dist} sha256:{digest.hexdigest()[:32]}, disburse {__version__}"
+    return f"{dist} sha256:{digest.hexdigest()[:32]}, Disburse {__version__}"
 
 
 def _files(top: str) -> Iterator[tuple[str, Path]]:

@@ -97,7 +97,7 @@ def make_connectors(
     known = kinds()
     made: dict[str, Configured] = {}
     for name, table in tables.items():
-        around = surroundings(name, clock, data, opened, _alert(alerted))
+        around = surroundings(name, clock, data, opened, alerting(alerted))
         made[name] = _configure(name, table, known, around, environment, data)
     return made
 
@@ -294,7 +294,9 @@ def _check(http: Http) -> None:
         raise ValueError("proxy is http://HOST:PORT; a name and password go into proxy_login")
 
 
-def _alert(alerted: Callable[[str, str], None]) -> Callable[..., None]:
+def alerting(alerted: Callable[[str, str], None]) -> Alert:
+    """Where connectors' alerts go: a line of the log, and a figure."""
+
     def alert(connector: str, alert: str, code: int | None = None, version: str | None = None) -> None:
         _log.error("a provider needs a person", connector=connector, alert=alert, code=code, version=version)
         alerted(connector, alert)

@@ -94,7 +94,7 @@ def test_a_strangers_code_is_known_by_its_files(tmp_path: Path) -> None:
             [entry] = [one for one in metadata.entry_points(group=GROUP) if one.name == "strange"]
             found.append(code_of(entry, entry.load()))
     assert found[0] == found[2] != found[1] and found[0].startswith("stranger 1.0 sha256:")
-    assert code_of(metadata.EntryPoint("unitpay", "disburse.connectors.unitpay:KIND", GROUP), unitpay.KIND).startswith("disburse ")
+    assert code_of(metadata.EntryPoint("unitpay", "disburse.connectors.unitpay:KIND", GROUP), unitpay.KIND).startswith("Disburse ")
 
 
 def _settings(directory: Path, text: str) -> Settings:

@@ -39,8 +39,8 @@ class Talker:
         two_step=True, execute_again_after_s=1.0, callbacks=True,
     )  # fmt: skip
 
-    def __init__(self, told: Finding, called: Finding = NotFound()) -> None:
-        self.told, self.called, self.sent = told, called, 0
+    def __init__(self, told: Finding, called: Finding | None = None) -> None:
+        self.told, self.called, self.sent = told, called or NotFound(), 0
         self.hear: Hear | None = None
 
     async def submit(self, order: Order) -> Outcome:

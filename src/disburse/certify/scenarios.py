@@ -190,7 +190,7 @@ WORDS: Final = (
              (Act(D.SUBMIT, TRUTH | DOUBT, Step.MOVE, twist=Twist.STALE), Act(D.ASK, TRUTH | DOUBT), Act(D.ASK, TRUTH | DOUBT))),
     Scenario("session-over-question", "The session ends before the question.", "N3",
              (PAY, Act(D.ASK, TRUTH | DOUBT, Step.ASK, twist=Twist.STALE), ASK_AFTER)),
-    Scenario("token-old", "Hours pass between order and question.", "N3",
+    Scenario("hours-later", "Hours pass between order and question.", "N3",
              (TAKE, Act(D.WAIT, seconds=4 * 3600), Act(D.FINISH), Act(D.ASK, TRUTH | DOUBT), ASK_AFTER)),
     Scenario("clock-back", "The clock on the wall jumps ten years back.", "D1 clock",
              (PAY, Act(D.SKEW, seconds=-3650 * _DAY), ASK_AFTER)),

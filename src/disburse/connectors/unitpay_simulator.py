@@ -31,7 +31,7 @@ _NEVER: Final = frozenset((Twist.STALE, Twist.RETURNED))
 @dataclass
 class _Payout:
     number: int
-    key: str
+    transaction_id: str
     sum: str
     made_at: datetime
     status: Status
@@ -101,7 +101,7 @@ class UnitPaySimulator:
         if known is None:
             status = _AT_FIRST.get(twist, Status.SUCCESS)
             known = _Payout(len(self._payouts) + 1, order.transaction_id, order.sum, self._clock.now(), status)
-            self._payouts[known.key] = known
+            self._payouts[known.transaction_id] = known
             self._write(known)
         return known
 
@@ -126,7 +126,7 @@ class UnitPaySimulator:
         other = twist is Twist.OTHER_AMOUNT
         told = unitpay.PayoutAnswer(
             "ok", payout.status, payout.number, "1000000.00", payout.made_at, None, "1.00" if other else payout.sum,
-            "0.00", "0.00", "another-1" if twist is Twist.OTHER_ID else payout.key,
+            "0.00", "0.00", "another-1" if twist is Twist.OTHER_ID else payout.transaction_id,
         )  # fmt: skip
         result = json.loads(unitpay.encode_payout(told))["result"]
         if twist is Twist.UNLISTED_STATE:
