@@ -25,7 +25,7 @@ import structlog
 
 from disburse.certificates import Standing, standing_of
 from disburse.certify.narrow import narrow
-from disburse.connectors.contract import Capabilities, Connector
+from disburse.connectors.contract import Connector
 from disburse.connectors.kind import GROUP, LONGEST_NAME, Alert, Http, Kind, Secret, Surroundings, is_name
 from disburse.connectors.transport import HttpTransport, tls_context
 from disburse.domain.ports import Clock
@@ -45,13 +45,13 @@ _log = structlog.get_logger("disburse.connectors")
 class Configured:
     """A connector as it is configured: its kind by name, and what was made of its table, with the freedom that its grade leaves.
 
-    `offered` is what it promises itself; `standing` its grade and why.
+    `made` is the connector as its kind made it, for questions that people ask; `standing` its grade and why.
     """
 
     kind: str
     in_process: bool
     connector: Connector
-    offered: Capabilities
+    made: Connector
     standing: Standing
 
 
@@ -117,9 +117,9 @@ def _configure(
 ) -> Configured:
     kind_name, kind, values, uncertified = read_table(name, table, known)
     connector = make_one(name, kind_name, kind, values, around, environment)
-    able, entry = connector.capabilities, known[kind_name]
-    standing = standing_of(name, kind_name, kind, entry, able, data, uncertified=uncertified)
-    return Configured(kind_name, kind.in_process, narrow(connector, standing.grade), able, standing)
+    able = connector.capabilities
+    standing = standing_of(name, kind_name, kind, known[kind_name], able, data, uncertified=uncertified)
+    return Configured(kind_name, kind.in_process, narrow(connector, standing.grade), connector, standing)
 
 
 def read_table(

@@ -141,7 +141,7 @@ async def test_what_ships_is_certified(tmp_path: Path) -> None:
         [entry] = [found for found in metadata.entry_points(group=GROUP) if found.name == "unitpay"]
         store(tmp_path, "acme", msgspec.structs.replace(mine, grade=Grade.B, code=code_of(entry, entry.load())))
         [one] = make_connectors(_settings(tmp_path, text), real_world().clock, tmp_path, opened).values()
-        assert one.standing.grade is Grade.B and one.offered.deduplicates_for_s > 0
+        assert one.standing.grade is Grade.B and one.made.capabilities.deduplicates_for_s > 0
         assert one.connector.capabilities.deduplicates_for_s == 0
 
 

@@ -145,7 +145,7 @@ async def _unasked() -> Asked:
 
 async def _ask(one: Configured) -> Asked:
     """Ask what can be answered without an order: the balance, or else an id that never was."""
-    connector: Connector = one.connector
+    connector: Connector = one.made
     if one.in_process:
         return Asked(None)
     question = _question_for(connector)
