@@ -61,7 +61,7 @@ def connectors_of(
 def test_the_shipped_kinds_are_registered_as_strangers_are() -> None:
     """pyproject.toml names the kinds that ship, and the installed package has just those."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]["disburse.connectors"]
-    assert set(declared) >= {"sandbox", "sandbox-http", "unitpay"}
+    assert set(declared) == {"sandbox", "sandbox-http", "unitpay", "intellectmoney"}
     assert {name: entry.value for name, entry in kinds().items()} == declared, "install disburse anew: make test does"
 
 
@@ -99,10 +99,10 @@ async def test_beside_a_real_provider_a_sandbox_carries_test_money_alone(tmp_pat
 @pytest.mark.parametrize(
     "text, why",
     [
-        ("[connectors.acme]\nlogin = 'x'", "does not say its kind. Known: sandbox, sandbox-http, unitpay"),
+        ("[connectors.acme]\nlogin = 'x'", "does not say its kind. Known: intellectmoney, sandbox, sandbox-http, unitpay"),
         ("[connectors.acme]\nkind = 7", "does not say its kind"),
         ("[connectors.acme]\nkind = 'unitpai'", "a kind that is not installed: unitpai. Did you mean unitpay?"),
-        ("[connectors.acme]\nkind = 'zzz'", "Installed: sandbox"),
+        ("[connectors.acme]\nkind = 'zzz'", "Installed: intellectmoney, sandbox"),
         (ACME + "secret_kay = 'x'", "There is no key secret_kay in [connectors.acme]. Did you mean secret_key?"),
         (ACME + "[connectors.acme.http]\nproxi = 'x'", "There is no key proxi in [connectors.acme.http]. Did you mean proxy?"),
         (ACME + "[connectors.acme.limits.card]\nminimum = 1",

@@ -7,19 +7,23 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from disburse.assembly import doors_of
+from disburse.certificates import store
+from disburse.certification import certify_connector
+from disburse.certify.certificate import Grade
 from disburse.connectors.contract import Connector, Question
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Accepted, NotFound, NotSent, Rejected, Settled, Unknown
 from disburse.domain.payout import PayoutState
-from disburse.kinds import make_connectors
+from disburse.kinds import kinds, make_one, read_table, surroundings
 from disburse.protocols.wire import WireRequest
 from disburse.settings import load_settings
 from disburse.wiring import working
@@ -31,6 +35,7 @@ from tests.strangers import installed
 from tests.test_working import house_of, pay, rich_merchant, until
 
 FILE = ROOT / "docs/how-to/a_connector.py"
+SIMULATOR = ROOT / "docs/how-to/a_simulator.py"
 PAGE = ROOT / "docs/how-to/write-a-connector.md"
 KEY = "shared-secret"
 PAID = {"id": "one-1", "state": "paid", "amount": "300.00"}
@@ -54,8 +59,10 @@ async def made(tmp_path: Path) -> AsyncIterator[Any]:
         def make(url: str) -> Connector:
             settings = tmp_path / "disburse.toml"
             settings.write_text(f"[connectors.first]\nkind = 'example'\nurl = '{url}'\nsecret_key = '{KEY}'\n", "utf-8")
-            [one] = make_connectors(load_settings(settings, {}), real_world().clock, tmp_path, opened).values()
-            return one.connector
+            [(name, table)] = load_settings(settings, {}).connectors.items()
+            kind_name, kind, values, _ = read_table(name, table, kinds())
+            around = surroundings(name, real_world().clock, tmp_path, opened, lambda *told, **more: None)
+            return make_one(name, kind_name, kind, values, around, {})  # as the page has it, with no grade on it
 
         yield make
 
@@ -67,7 +74,7 @@ def address(server: Server) -> str:
 def test_the_page_shows_the_file() -> None:
     """The code on the page is the file that these tests run, word for word."""
     shown = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert FILE.read_text("utf-8") in shown
+    assert FILE.read_text("utf-8") in shown and SIMULATOR.read_text("utf-8") in shown
     assert len(FILE.read_text("utf-8").splitlines()) < 120
 
 
@@ -149,13 +156,16 @@ async def test_a_callback(made: Any, body: bytes, forged: bool, finding: object)
 
 
 async def test_a_callback_reaches_the_books(dsn: str, tmp_path: Path, serve: Serve) -> None:
-    """An order that the provider took is paid once its signed callback is stored, and acknowledged only then; a forged one is not."""
+    """The page's connector is certified with the page's simulator, so an order is sent, and paid once its signed callback is stored."""
     server = await serve(says(http(b"", 503)))  # busy, whatever is asked: the order stays in doubt until the callback
     table = {"kind": "example", "url": address(server), "secret_key": KEY}
     async with AsyncExitStack() as opened:
-        opened.enter_context(
-            installed(tmp_path / "packages", "a_connector", FILE.read_text("utf-8"), {"example": "a_connector:KIND"})
-        )
+        opened.enter_context(_both(tmp_path / "packages"))
+        settings = load_settings(None, {}, {"data": str(tmp_path / "data"), "connectors": {"first": table}})
+        (tmp_path / "keys").mkdir()
+        done = await certify_connector(settings, "first", real_world().clock, tmp_path / "keys")
+        assert (done.certificate.grade, done.certificate.failures) == (Grade.A, []) and done.certificate.judged > 100
+        store(tmp_path / "data", "first", done.certificate)
         house = await opened.enter_async_context(house_of(dsn, tmp_path / "data", connectors={"first": table}))
         door = dict(doors_of(house, merchants=False))["/callbacks/first"]
         payout = await pay(house, await rich_merchant(house), "10.00")
@@ -169,6 +179,18 @@ async def test_a_callback_reaches_the_books(dsn: str, tmp_path: Path, serve: Ser
             [state] = await house.desk.states(payout.shard, [payout.payout_id])
             assert (state.state is PayoutState.PAID) is (status == 200)
         assert (await door.answer(WireRequest("GET", "/callbacks/first", b"", {}, b""))).status == 405
+
+
+@contextmanager
+def _both(directory: Path) -> Iterator[None]:
+    """The page's two files, installed as it says."""
+    directory.mkdir()
+    (directory / "a_connector.py").write_text(FILE.read_text("utf-8"), "utf-8")
+    try:
+        with installed(directory, "a_simulator", SIMULATOR.read_text("utf-8"), {"example": "a_simulator:KIND"}):
+            yield
+    finally:
+        sys.modules.pop("a_connector", None)
 
 
 def _id_in(request: bytes) -> str:

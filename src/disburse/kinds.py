@@ -23,13 +23,18 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from disburse.certificates import Standing, standing_of
+from disburse.certify.narrow import narrow
 from disburse.connectors.contract import Connector
-from disburse.connectors.kind import GROUP, LONGEST_NAME, Http, Kind, Secret, Surroundings, is_name
+from disburse.connectors.kind import GROUP, LONGEST_NAME, Alert, Http, Kind, Secret, Surroundings, is_name
 from disburse.connectors.transport import HttpTransport, tls_context
 from disburse.domain.ports import Clock
 from disburse.settings import BadSettings, ConnectorTable, Settings
 from disburse.storage.database import assert_no_transaction
 from disburse.world_spool import FileSpool
+
+UNCERTIFIED: Final = "uncertified"
+"""The key of every table by which an operator lets a connector send that has no certificate."""
 
 LONGEST_SECRET: Final = 64 * 1024
 
@@ -38,11 +43,16 @@ _log = structlog.get_logger("disburse.connectors")
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A connector as it is configured: its kind by name, and what was made of its table."""
+    """A connector as it is configured: its kind by name, and what was made of its table, with the freedom that its grade leaves.
+
+    `made` is the connector as its kind made it, for questions that people ask; `standing` its grade and why.
+    """
 
     kind: str
     in_process: bool
     connector: Connector
+    made: Connector
+    standing: Standing
 
 
 def kinds() -> dict[str, metadata.EntryPoint]:
@@ -87,9 +97,14 @@ def make_connectors(
     known = kinds()
     made: dict[str, Configured] = {}
     for name, table in tables.items():
-        around = Surroundings(clock, _transports(name, clock, opened), _alert(alerted), lambda file: FileSpool(data / file))
-        made[name] = _configure(name, table, known, around, environment)
+        around = surroundings(name, clock, data, opened, alerting(alerted))
+        made[name] = _configure(name, table, known, around, environment, data)
     return made
+
+
+def surroundings(name: str, clock: Clock, data: Path, opened: contextlib.AsyncExitStack, alert: Alert) -> Surroundings:
+    """What a connector is made in; its transports are closed with `opened`."""
+    return Surroundings(clock, _transports(name, clock, opened), alert, lambda file: FileSpool(data / file))
 
 
 def _configure(
@@ -98,7 +113,22 @@ def _configure(
     known: Mapping[str, metadata.EntryPoint],
     around: Surroundings,
     environment: Mapping[str, str],
+    data: Path,
 ) -> Configured:
+    kind_name, kind, values, uncertified = read_table(name, table, known)
+    connector = make_one(name, kind_name, kind, values, around, environment)
+    able = connector.capabilities
+    standing = standing_of(name, kind_name, kind, known[kind_name], able, data, uncertified=uncertified)
+    return Configured(kind_name, kind.in_process, narrow(connector, standing.grade), connector, standing)
+
+
+def read_table(
+    name: str, table: ConnectorTable, known: Mapping[str, metadata.EntryPoint]
+) -> tuple[str, Kind, dict[str, Any], bool]:
+    """A connector's kind by name and as such, the keys that are its kind's, and whether it may send without a certificate.
+
+    Raises BadSettings.
+    """
     where = f"[connectors.{name}]"
     if not is_name(name):
         raise BadSettings(
@@ -108,7 +138,17 @@ def _configure(
     kind_name = values.pop("kind", None)
     if not isinstance(kind_name, str):
         raise BadSettings(f"{where} does not say its kind. Known: {', '.join(sorted(known)) or 'none'}.")
-    kind = _load(where, kind_name, known)
+    uncertified = values.pop(UNCERTIFIED, False)
+    if not isinstance(uncertified, bool):
+        raise BadSettings(f"A setting in {where} is wrong: {UNCERTIFIED} is true or false.")
+    return kind_name, _load(where, kind_name, known), values, uncertified
+
+
+def make_one(
+    name: str, kind_name: str, kind: Kind, values: Mapping[str, Any], around: Surroundings, environment: Mapping[str, str]
+) -> Connector:
+    """A connector of a kind's own keys. Raises BadSettings for what is wrong in them."""
+    where = f"[connectors.{name}]"
     _refuse_unknown(where, values, msgspec.inspect.type_info(kind.settings))
     try:
         read = msgspec.convert(values, kind.settings, dec_hook=_reader(environment))
@@ -119,7 +159,7 @@ def _configure(
         raise BadSettings(f"A setting in {where} is wrong: {wrong}.") from None
     if connector.name != name:
         raise BadSettings(f"The kind {kind_name} gives its connectors names of its own; {where} cannot be used.")
-    return Configured(kind_name, kind.in_process, connector)
+    return connector
 
 
 def _load(where: str, name: str, known: Mapping[str, metadata.EntryPoint]) -> Kind:
@@ -254,7 +294,9 @@ def _check(http: Http) -> None:
         raise ValueError("proxy is http://HOST:PORT; a name and password go into proxy_login")
 
 
-def _alert(alerted: Callable[[str, str], None]) -> Callable[..., None]:
+def alerting(alerted: Callable[[str, str], None]) -> Alert:
+    """Where connectors' alerts go: a line of the log, and a figure."""
+
     def alert(connector: str, alert: str, code: int | None = None, version: str | None = None) -> None:
         _log.error("a provider needs a person", connector=connector, alert=alert, code=code, version=version)
         alerted(connector, alert)

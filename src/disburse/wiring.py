@@ -23,7 +23,7 @@ from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import TEST_CURRENCY, Limit, Price, Route
-from disburse.kinds import make_connectors
+from disburse.kinds import alerting, make_connectors
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation
@@ -166,6 +166,7 @@ def route_of(connector: Connector) -> Route:
         able.sandbox,
         tuple(Limit(rail, currency, one.minimum_minor, one.maximum_minor) for rail, currency, one in limits),
         tuple(Price(str(rail), currency, rule) for (rail, currency), rule in able.fees.items()),
+        barred=not able.sends,
     )
 
 
@@ -231,6 +232,9 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
                     await connector.start(hearing(house))
                     stack.push_async_callback(connector.stop)
         if workers and not house.installation.quarantined:
+            for connector in house.connectors.values():
+                if not connector.capabilities.sends:
+                    alerting(house.gauges.alerted)(connector.name, "no_certificate")
             sender, inquirer, housekeeper = make_workers(house)
             stack.push_async_callback(sender.finish)
             if api:

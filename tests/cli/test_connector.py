@@ -121,7 +121,7 @@ def test_a_stand_alone_sandbox_bank_is_asked_about_an_id_that_never_was(bare: Co
 
 def test_mistakes_are_told(bare: Commands) -> None:
     """An unknown name, a list of banks that is not offered, and settings that are wrong each have their own words and code."""
-    assert "No connector is configured. Kinds that are installed: sandbox, sandbox-http, unitpay." in bare("connector", "list").out
+    assert "No connector is configured. Kinds that are installed: intellectmoney, sandbox, sandbox-http, unitpay." in bare("connector", "list").out
     done = bare("connector", "check", "acme", "--json")
     assert done.code == 1 and done.json["error"]["name"] == "no_such_connector"
     done = bare("connector", "check", "sandbox", "--banks", DISBURSE_SANDBOX="1")
@@ -149,3 +149,20 @@ def test_our_own_door_is_checked(bare: Commands, far: Running) -> None:
     shown = bare("connector", "check", "acme", "--banks")
     assert shown.code == 0 and "77.50 RUB" in shown.out and "Gazprombank" in shown.out
     assert made.unitpay_secret_key not in shown.out + json.dumps(told)
+
+
+def test_our_own_intellectmoney_door_is_checked(bare: Commands, far: Running) -> None:
+    """A provider that has no balance and knows no id of ours is asked for a token: the right password is taken, a wrong one told."""
+    made = far.merchant()
+    text = (
+        "[connectors.im]\nkind = 'intellectmoney'\ngeneration = 'old'\nlogin = '%s'\npassword = '%s'\n"
+        f"base_url = 'http://127.0.0.1:{far.port}'\n"
+    )
+    (bare.data / "disburse.toml").write_text(text % (made.merchant.login, made.password), encoding="utf-8")
+    [told] = bare.ok("connector", "list")
+    assert (told["name"], told["kind"], told["reachable"], told["why"]) == ("im", "intellectmoney", True, None)
+    assert told["capabilities"]["two_step"] is True and told["capabilities"]["rails"] == ["card", "qiwi"]
+    assert told["capabilities"]["deduplicates_for_s"] == 0
+    (bare.data / "disburse.toml").write_text(text % (made.merchant.login, SECRET), encoding="utf-8")
+    done = bare("connector", "check", "im")
+    assert done.code == 1 and "no token, our login is refused" in done.out and SECRET not in done.out + done.err

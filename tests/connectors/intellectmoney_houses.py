@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from disburse.connectors.intellectmoney import IntellectMoneyConnector
 from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
+from disburse.connectors.kind import Secret
 from disburse.connectors.transport import MOST_BYTES, HttpTransport
 from disburse.domain.destinations import Destination, Rail, read_card
 from disburse.domain.money import Money
@@ -102,8 +103,9 @@ class Payer(Town):
     def _connector(self) -> IntellectMoneyConnector:
         made = self.theirs
         settings = IntellectMoneySettings(
-            base_url=f"http://127.0.0.1:{self.bank.port}", generation=self.generation, login=made.merchant.login,  # type: ignore[arg-type]
-            password=made.password, bearer=made.bearer_token, sign_secret_key=made.sign_secret_key,
+            base_url=f"http://127.0.0.1:{self.bank.port}", generation=self.generation,  # type: ignore[arg-type]
+            login=Secret(lambda: made.merchant.login), password=Secret(lambda: made.password),
+            bearer=Secret(lambda: made.bearer_token), sign_secret_key=Secret(lambda: made.sign_secret_key),
             execute_again_after_s=0.5,
         )  # fmt: skip
         return IntellectMoneyConnector(settings, self.weather, self.clock, name="im")

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from disburse.connectors.contract import Question
-from disburse.connectors.intellectmoney import ALERT_EVERY_S, IntellectMoneyConnector
+from disburse.connectors.contract import Answering, Question
+from disburse.connectors.intellectmoney import IntellectMoneyConnector
+from disburse.connectors.intellectmoney_alerts import ALERT_EVERY_S
 from disburse.connectors.intellectmoney_table import BadDecisions, load_decisions
 from disburse.connectors.intellectmoney_tokens import REST_S, YOUNG_S
+from disburse.connectors.kind import Secret
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.outcomes import Accepted, NotSent, Outcome, Rejected, Settled, Unknown
 from disburse.logs import configure
@@ -451,6 +454,40 @@ async def test_wrong_settings_make_no_connector() -> None:
     async with upstream() as provider:
         with pytest.raises(Exception, match="bearer is missing"):
             IntellectMoneyConnector(provider.settings(bearer=None), provider.transport, provider.clock)
+
+
+async def test_no_secret_is_read_before_it_is_needed(tmp_path: Path) -> None:
+    """Making a connector reads nothing. Without its secrets or table `start` says what is wrong, and an order is not sent."""
+    def missing() -> str:
+        raise BadDecisions("the secret is not there")
+
+    async with upstream() as provider:
+        settings = msgspec.structs.replace(provider.settings(), password=Secret(missing))
+        connector = IntellectMoneyConnector(settings, provider.transport, provider.clock)
+        with pytest.raises(BadDecisions, match="the secret is not there"):
+            await connector.start(_nobody)
+        assert isinstance(await connector.submit(provider.order()), NotSent)
+        assert isinstance(await connector.answers(1.0), Unknown)
+        assert isinstance(await connector.inquire(QUESTION), Unknown)
+        own = provider.connector(decisions=str(tmp_path / "none.toml"))
+        with pytest.raises(OSError):
+            await own.start(_nobody)
+        assert isinstance(await own.submit(provider.order()), NotSent)
+        assert provider.methods == []
+
+
+async def test_whether_it_answers() -> None:
+    """Asked whether it answers, it fetches a token and nothing else; a refused login is told in words of ours."""
+    async with upstream() as provider:
+        connector = provider.connector()
+        assert isinstance(connector, Answering) and await connector.answers(5.0) is None
+        assert [method.lower() for method in provider.methods] == ["getusertoken"]
+    async with upstream(getusertoken=refusal("LEAK")) as provider:
+        assert await provider.connector().answers(5.0) == Unknown("no token, our login is refused")
+
+
+async def _nobody(callback: object) -> None:
+    raise AssertionError("this provider calls nobody back")
 
 
 async def test_what_the_api_does_not_have() -> None:

@@ -7,14 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from disburse.connectors.intellectmoney_settings import BadIntellectMoneySettings, IntellectMoneySettings, check
+from disburse.connectors.intellectmoney_settings import BadIntellectMoneySettings, IntellectMoneySettings, check, reveal
+from disburse.connectors.kind import Secret
 from disburse.domain.destinations import Rail
 
 GOOD: dict[str, Any] = {"login": "user@example.com", "password": "LEAKED", "bearer": "LEAKED", "sign_secret_key": "LEAKED"}
 
 
 def made(**more: Any) -> IntellectMoneySettings:
-    return msgspec.convert({**GOOD, **more}, IntellectMoneySettings)
+    return msgspec.convert({**GOOD, **more}, IntellectMoneySettings, dec_hook=_secret)
+
+
+def _secret(wanted: type, value: Any) -> Any:
+    assert wanted is Secret
+    return Secret(lambda: value)
 
 
 @pytest.mark.parametrize("more", [
@@ -36,11 +42,8 @@ def test_settings_that_fit(more: dict[str, Any]) -> None:
     ({"base_url": "https://api.intellectmoney.ru:x"}, "base_url is no URL"),
     ({"base_url": "https://[x"}, "base_url is no URL"),
     ({"base_url": "https://api.intellectmoney.ru?LEAKED"}, "base_url is no URL such as"),
-    ({"login": ""}, "login is missing"),
-    ({"password": ""}, "password is missing"),
     ({"bearer": None}, "bearer is missing: the new generation needs it"),
     ({"sign_secret_key": None, "generation": "old"}, "bearer and sign_secret_key go together"),
-    ({"bearer": "LEAKED\n"}, "a secret holds a character that cannot be printed"),
     ({"rails": ["qiwi"]}, "rail qiwi is none of the new generation (card, sbp)"),
     ({"rails": ["sbp"], "generation": "old"}, "rail sbp is none of the old generation (card, qiwi)"),
     ({"rails": []}, "without a rail and a currency nothing can be paid"),
@@ -64,8 +67,29 @@ def test_settings_that_do_not_fit(more: dict[str, Any], fault: str) -> None:
 def test_all_faults_are_told() -> None:
     """One refusal tells everything that is wrong."""
     with pytest.raises(BadIntellectMoneySettings) as refused:
-        check(made(login="", bearer=None, currencies=["JPY"], token_s=0))
+        check(made(bearer=None, currencies=["JPY"], token_s=0, base_url="http://example.com"))
     assert len(refused.value.faults) == 4
+
+
+@pytest.mark.parametrize("more, faults", [
+    ({"login": ""}, ("login is empty",)),
+    ({"password": "", "sign_secret_key": ""}, ("password is empty", "sign_secret_key is empty")),
+    ({"bearer": "LEAKED\n"}, ("bearer holds a character that cannot be printed: a line's end, perhaps",)),
+])  # fmt: skip
+def test_secrets_that_can_be_none(more: dict[str, Any], faults: tuple[str, ...]) -> None:
+    """An empty or unprintable secret passes the checks that reveal nothing, and is refused by name when it is read."""
+    check(made(**more))
+    with pytest.raises(BadIntellectMoneySettings) as refused:
+        reveal(made(**more))
+    assert refused.value.faults == faults and "LEAKED" not in str(refused.value)
+
+
+def test_what_is_revealed_shows_nothing() -> None:
+    """Secrets in clear are there to be used, not to be seen."""
+    found = reveal(made())
+    assert (found.login, found.password) == ("user@example.com", "LEAKED") and found.access is not None
+    assert "LEAKED" not in repr(found) and "user@example.com" not in repr(found)
+    assert reveal(made(generation="old", bearer=None, sign_secret_key=None)).access is None
 
 
 @pytest.mark.parametrize("more", [{"pasword": "x"}, {"generation": "newest"}, {"carrier": "xml"}, {"eshop_id": "x"}])

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from disburse.connectors.contract import Order
 from disburse.connectors.intellectmoney import IntellectMoneyConnector
 from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
+from disburse.connectors.kind import Secret
 from disburse.connectors.transport import HttpTransport
 from disburse.domain.destinations import Destination, read_card
 from disburse.domain.money import Money
@@ -73,6 +74,11 @@ def read(raw: bytes) -> Sent:
     return Sent(lines[0].split(" ")[1].rpartition("/")[2], headers, params)
 
 
+def secret_of(text: str | None) -> Secret | None:
+    """As the settings file's text becomes one."""
+    return None if text is None else Secret(lambda: text)
+
+
 Remembered = list[str]
 
 
@@ -97,7 +103,8 @@ class Upstream:
 
     def settings(self, generation: str = "new", **more: Any) -> IntellectMoneySettings:
         given: dict[str, Any] = {"base_url": f"http://127.0.0.1:{self.server.port}", "generation": generation, **SECRETS, **more}
-        return IntellectMoneySettings(**given)
+        made: dict[str, Any] = {name: secret_of(value) if name in SECRETS else value for name, value in given.items()}
+        return IntellectMoneySettings(**made)
 
     def connector(self, generation: str = "new", *, name: str = "im", **more: Any) -> IntellectMoneyConnector:
         return IntellectMoneyConnector(self.settings(generation, **more), self.transport, self.clock, name=name)

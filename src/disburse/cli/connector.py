@@ -16,11 +16,13 @@ from typing import Annotated, Any, Final, TypeVar
 
 from cyclopts import Parameter
 
+from disburse.certification import NoSuchConnector
 from disburse.cli import show
+from disburse.cli.certify import certify
 from disburse.cli.health import health
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, group
-from disburse.connectors.contract import Bank, Callback, Capabilities, Connector, Question
+from disburse.connectors.contract import Answering, Bank, Callback, Capabilities, Connector, Question
 from disburse.domain.money import Money
 from disburse.domain.outcomes import Unknown
 from disburse.domain.refusals import Refusal
@@ -31,12 +33,9 @@ T = TypeVar("T")
 
 app = group("connector")
 app.command(health)
+app.command(certify)
 
 ASK_WITHIN_S: Final = 5.0
-
-
-class NoSuchConnector(Refusal):
-    """There is no connector of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +68,9 @@ def list_all(
         show.say(f"No connector is configured. Kinds that are installed: {', '.join(sorted(kinds())) or 'none'}.")
         return
     show.table(
-        ("connector", "kind", "rails", "currencies", "repeats", "answers"),
+        ("connector", "kind", "grade", "rails", "currencies", "repeats", "answers"),
         [
-            (name, one.kind, " ".join(_rails(able)), " ".join(sorted(able.currencies)), _repeats(able), _answers(answer))
+            (name, one.kind, _grade(one), " ".join(_rails(able)), " ".join(sorted(able.currencies)), _repeats(able), _answers(answer))
             for name, one, answer in rows
             for able in (one.connector.capabilities,)
         ],
@@ -116,6 +115,7 @@ def check(
         (
             ("connector", name),
             ("kind", one.kind),
+            ("grade", _grade(one)),
             ("answers", _answers(answer)),
             ("asked", answer.question),
             ("can be paid out", ", ".join(str(money) for money in answer.balance)),
@@ -145,10 +145,10 @@ async def _unasked() -> Asked:
 
 async def _ask(one: Configured) -> Asked:
     """Ask what can be answered without an order: the balance, or else an id that never was."""
-    connector: Connector = one.connector
+    connector: Connector = one.made
     if one.in_process:
         return Asked(None)
-    question = "balance" if connector.capabilities.balance else "an id that never was"
+    question = _question_for(connector)
     try:
         await connector.start(_nobody_hears)
         try:
@@ -161,12 +161,21 @@ async def _ask(one: Configured) -> Asked:
         return Asked(False, f"connector fault: {type(fault).__name__}", question=question)
 
 
+def _question_for(connector: Connector) -> str:
+    if connector.capabilities.balance:
+        return "balance"
+    return "our access" if isinstance(connector, Answering) else "an id that never was"
+
+
 async def _harmless(connector: Connector, question: str) -> Asked:
     if connector.capabilities.balance:
         funds = await connector.balance(ASK_WITHIN_S)
         if isinstance(funds, Unknown):
             return Asked(False, funds.why, question=question)
         return Asked(True, balance=funds, question=question)
+    if isinstance(connector, Answering):
+        silent = await connector.answers(ASK_WITHIN_S)
+        return Asked(silent is None, silent.why if silent is not None else "", question=question)
     never = f"check-{real_world().random.bytes(10).hex()}"
     finding = await connector.inquire(Question(never, None, ASK_WITHIN_S))
     if isinstance(finding, Unknown):
@@ -188,6 +197,10 @@ def _repeats(able: Capabilities) -> str:
     return f"harmless for {show.age(able.deduplicates_for_s)}" if able.deduplicates_for_s > 0 else "never harmless"
 
 
+def _grade(one: Configured) -> str:
+    return f"{one.standing.grade}: {one.standing.why}"
+
+
 def _answers(answer: Asked) -> str:
     if answer.reachable is None:
         return "not asked"
@@ -199,6 +212,8 @@ def _for_scripts(name: str, one: Configured, answer: Asked) -> dict[str, Any]:
     return {
         "name": name,
         "kind": one.kind,
+        "grade": str(one.standing.grade),
+        "certificate": one.standing.why,
         "reachable": answer.reachable,
         "why": answer.why or None,
         "balance": [{"amount": money.text(), "currency": money.currency} for money in answer.balance] or None,
@@ -214,6 +229,7 @@ def _for_scripts(name: str, one: Configured, answer: Asked) -> dict[str, Any]:
             "balance": able.balance,
             "bank_list": able.bank_list,
             "sandbox": able.sandbox,
+            "sends": able.sends,
             "limits": [
                 {
                     "rail": str(rail), "currency": currency, "minimum": Money(limit.minimum_minor, currency).text(),

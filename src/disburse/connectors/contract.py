@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule
@@ -39,7 +39,7 @@ class Capabilities:
     (`two_steps.py`).
     `callbacks`: it tells us unasked. `balance`, `bank_list`: it can be asked for them.
     `limits` and `fees` by rail and currency: what is not in them is not known. Fees are what the provider charges us.
-    `sandbox`: no real money moves.
+    `sandbox`: no real money moves. `sends`: whether orders go out through it at all; a certificate may take that away.
     """
 
     rails: frozenset[Rail]
@@ -56,6 +56,7 @@ class Capabilities:
     limits: Mapping[tuple[Rail, str], Limit] = field(default_factory=dict)
     fees: Mapping[tuple[Rail, str], FeeRule] = field(default_factory=dict)
     inquiries_per_s: float | None = None
+    sends: bool = True
 
 
 async def _nowhere(provider_reference: str) -> bool:
@@ -159,4 +160,16 @@ class Connector(Protocol):
 
     async def stop(self) -> None:
         """End; what is under way may break off."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Beside the contract: a connector whose provider has no balance to ask for, and cannot be asked about an id that never was.
+
+    People ask it whether the provider answers (`disburse connector check`); the engine never does.
+    """
+
+    async def answers(self, deadline_s: float) -> Unknown | None:
+        """Ask something that moves nothing and is about no order. None: the provider answered, and takes our access."""
         ...

@@ -1,8 +1,8 @@
 """IntellectMoney as a provider, both generations: make an operation, have it remembered, execute it, ask for its state.
 
 Lives here: `IntellectMoneyConnector`, which turns what the decision table says an answer means into outcomes. The table is
-`intellectmoney_table.py`, tokens `intellectmoney_tokens.py`, checks before sending `intellectmoney_orders.py`, settings
-`intellectmoney_settings.py`; requests and answers are bytes in `protocols/intellectmoney*.py`.
+`intellectmoney_table.py`, tokens `intellectmoney_tokens.py`, checks before sending `intellectmoney_orders.py`, alerts
+`intellectmoney_alerts.py`, settings `intellectmoney_settings.py`; requests and answers are bytes in `protocols/intellectmoney*.py`.
 
 What can move money is the execute call alone (intellectmoney.md sections 6 and 8). So:
 
@@ -23,38 +23,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from disburse.connectors.contract import Capabilities, Hear, Order, Question
+from disburse.connectors.intellectmoney_alerts import Alerts, Tell, tell_the_log, telling
 from disburse.connectors.intellectmoney_orders import create_of
-from disburse.connectors.intellectmoney_settings import IntellectMoneySettings, check
-from disburse.connectors.intellectmoney_table import Call, Decision, Meaning, load_decisions
+from disburse.connectors.intellectmoney_settings import (
+    BadIntellectMoneySettings,
+    IntellectMoneySettings,
+    Revealed,
+    check,
+    reveal,
+)
+from disburse.connectors.intellectmoney_simulator import simulate
+from disburse.connectors.intellectmoney_table import Call, Decision, DecisionTable, Meaning, load_decisions
 from disburse.connectors.intellectmoney_tokens import NoToken, Token, Tokens
+from disburse.connectors.kind import Kind, Surroundings
 from disburse.connectors.transport import HttpTransport
 from disburse.domain.outcomes import Accepted, Finding, NotExecuted, NotSent, Outcome, Rejected, Settled, Unknown
 from disburse.domain.ports import Clock
+from disburse.domain.refusals import Refusal
 from disburse.protocols.intellectmoney_answers import NOT_HANDLED, Answer, Unreadable, decode_answer
-from disburse.protocols.intellectmoney_client import Access, Carrier, encode_call
+from disburse.protocols.intellectmoney_client import Carrier, encode_call
 from disburse.protocols.intellectmoney_messages import Execute, GetState, GetUserToken, Message, read_guid
 from disburse.protocols.wire import Malformed, WireAnswer, WireRequest
 
-_log = structlog.get_logger("disburse.connectors.intellectmoney")
-
 TOKEN_WITHIN_S: Final = 5.0
-ALERT_EVERY_S: Final = 60.0
-"""The same alert is told so often at most: a provider that is wrong is wrong about many payouts at once."""
-
-_ALERTS_KEPT: Final = 200
 _CARRIERS: Final = {"form": Carrier.FORM, "json": Carrier.JSON, None: None}
-
-
-Tell = Callable[[str, str, str, str], None]
-"""Where alerts go: the connector's name, the call (token, create, execute, ask), why, and the decision table's version."""
-
-
-def tell_the_log(connector: str, operation: str, why: str, version: str) -> None:
-    """A log line at level error."""
-    _log.error("alert_provider_answer", connector=connector, operation=operation, why=why, version=version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +56,14 @@ class _Said:
 
     answer: Answer
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What was read when it was first needed."""
+
+    secrets: Revealed
+    table: DecisionTable
 
 
 class _Limit:
@@ -89,18 +90,16 @@ class IntellectMoneyConnector:
         name: str = "intellectmoney",
         tell: Tell = tell_the_log,
     ) -> None:
-        """Raises BadIntellectMoneySettings, BadDecisions, and OSError when the operator's table cannot be read."""
+        """Raises BadIntellectMoneySettings. Nothing is opened and no secret revealed: `start` does, or else the first call."""
         check(settings)
         self._name = name
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
         self._transport = transport
         self._clock = clock
-        self._tell = tell
-        self._table = load_decisions(Path(settings.decisions) if settings.decisions is not None else None)
+        self._alerts = Alerts(name, clock, tell)
+        self._ready: _Ready | None = None
         self._tokens = Tokens(self._fetch_token, clock, settings.token_s)
-        self._alerted: dict[tuple[str, str], float] = {}
-        self._access = Access(settings.bearer or "", settings.sign_secret_key or "") if settings.bearer else None
         self._capabilities = Capabilities(
             rails=settings.able_rails(),
             currencies=frozenset(settings.currencies),
@@ -119,7 +118,12 @@ class IntellectMoneyConnector:
         return self._capabilities
 
     async def start(self, hear: Hear) -> None:
-        """This provider never calls back."""
+        """Read the secrets, the decision table and the files that connections need. This provider never calls back.
+
+        Raises BadIntellectMoneySettings, BadDecisions, what reading a secret raises, and OSError.
+        """
+        self._made_ready()
+        self._transport.open()
 
     async def stop(self) -> None:
         """Nobody waits for a token any more."""
@@ -135,6 +139,11 @@ class IntellectMoneyConnector:
     async def banks(self, deadline_s: float) -> Unknown:
         """The payout API lists no banks (section 11)."""
         return Unknown("this provider does not list its banks")
+
+    async def answers(self, deadline_s: float) -> Unknown | None:
+        """Whether the provider takes our login: a token is asked for, which moves nothing. None: it does."""
+        found = await self._tokens.get(deadline_s)
+        return Unknown(found.why) if isinstance(found, NoToken) else None
 
     # --- the three calls ---
 
@@ -246,20 +255,25 @@ class IntellectMoneyConnector:
             return NotSent(f"{call}: {answer.why}")
         if isinstance(answer, Unknown):
             return Unknown(f"{call}: {answer.why}")
-        return _Said(answer, self._table.decide(call, answer))
+        return _Said(answer, self._made_ready().table.decide(call, answer))
 
     async def _send(self, message: Message, within_s: float) -> Answer | Unreadable | NotSent | Unknown:
         carrier = _CARRIERS[self._settings.carrier] if not isinstance(message, GetUserToken) else None
         request = encode_call(
-            message, self._settings.family, access=self._access, carrier=carrier, qivi_spelling=self._settings.qivi_spelling
-        )
+            message, self._settings.family, access=self._made_ready().secrets.access, carrier=carrier,
+            qivi_spelling=self._settings.qivi_spelling,
+        )  # fmt: skip
         answer = await self._transport.send(
             request.method, self._base + request.path, headers=request.headers, body=request.body, deadline_s=within_s
         )
         return decode_answer(answer.body, answer.status) if isinstance(answer, WireAnswer) else answer
 
     async def _fetch_token(self) -> str | NoToken:
-        answer = await self._send(GetUserToken(self._settings.login, self._settings.password), TOKEN_WITHIN_S)
+        try:
+            secrets = self._made_ready().secrets
+        except (Refusal, OSError):  # every call needs a token first, so without our secrets nothing goes out
+            return NoToken("no token, since our secrets or the decision table cannot be read")
+        answer = await self._send(GetUserToken(secrets.login, secrets.password), TOKEN_WITHIN_S)
         if not isinstance(answer, Answer):
             return NoToken(f"no token, {answer.why}")
         if answer.succeeded and answer.user_token is not None:
@@ -270,13 +284,15 @@ class IntellectMoneyConnector:
 
     def _alert(self, call: str, why: str) -> None:
         """A person should know: nothing of the answer is told but the table's words, and a state's if it is plainly a word."""
-        now, key = self._clock.monotonic(), (str(call), why)
-        if now - self._alerted.get(key, float("-inf")) < ALERT_EVERY_S:
-            return
-        if len(self._alerted) >= _ALERTS_KEPT:
-            self._alerted.clear()
-        self._alerted[key] = now
-        self._tell(self._name, str(call), why, self._table.version)
+        self._alerts.raised(str(call), why, self._made_ready().table.version)
+
+    def _made_ready(self) -> _Ready:
+        """The secrets and the table, read once. Raises what `start` raises."""
+        if self._ready is None:
+            decisions = self._settings.decisions
+            table = load_decisions(Path(decisions) if decisions is not None else None)
+            self._ready = _Ready(reveal(self._settings), table)
+        return self._ready
 
 
 def _of_create(decision: Decision) -> Outcome:
@@ -298,3 +314,17 @@ def _guid(reference: str | None) -> str | None:
         return None if reference is None else read_guid(reference)
     except Malformed:
         return None
+
+
+def make(name: str, settings: IntellectMoneySettings, around: Surroundings) -> IntellectMoneyConnector:
+    """A connector of these settings. Raises ValueError, with all that is wrong, for those that cannot be right."""
+    try:
+        check(settings)
+    except BadIntellectMoneySettings as wrong:
+        raise ValueError("; ".join(wrong.faults)) from None
+    return IntellectMoneyConnector(
+        settings, around.transport(settings.http), around.clock, name=name, tell=telling(around.alert)
+    )
+
+
+KIND: Final = Kind(IntellectMoneySettings, make, simulator=simulate)

@@ -1,21 +1,24 @@
 """Settings of a connector of the kind `intellectmoney`: what may be set, and what of it does not fit together.
 
-Lives here: the keys, their bounds, and which secrets a generation needs. Secrets are in no repr. Nothing is read from files and
-nothing acts here. Sources: docs/protocols/intellectmoney.md sections 1, 2, 4, 5 and 6.
+Lives here: the keys, their bounds, and which secrets a generation needs. Secrets are in no repr, and `check` reveals none:
+`reveal` does, when they are first needed. Nothing acts here. Sources: docs/protocols/intellectmoney.md sections 1, 2, 4, 5 and 6.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from disburse.connectors.kind import Http, Secret
 from disburse.domain.destinations import Rail
 from disburse.domain.money import DIGITS
 from disburse.domain.refusals import Refusal
 from disburse.protocols.intellectmoney import Generation
+from disburse.protocols.intellectmoney_client import Access
 
 RAILS: Final = {
     Generation.OLD: frozenset({Rail.CARD, Rail.QIWI}),
@@ -44,14 +47,15 @@ class IntellectMoneySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=
     `carrier`: how parameters travel, by default a form on old paths and JSON on new ones. `token_s`: how long a token is kept.
     `execute_again_after_s`: an operation that is still not executed so long after it was first seen so is executed again; None:
     never. `decisions`: a decision table in the place of ours. `sandbox`: no real money moves there (needed for TST).
+    Of the secrets `login` is one too: together with a guessed password it opens the account.
     """
 
     base_url: str = "https://api.intellectmoney.ru"
     generation: Literal["new", "old"] = "new"
-    login: str
-    password: str
-    bearer: str | None = None
-    sign_secret_key: str | None = None
+    login: Secret
+    password: Secret
+    bearer: Secret | None = None
+    sign_secret_key: Secret | None = None
     eshop_id: int | None = None
     carrier: Literal["form", "json"] | None = None
     qivi_spelling: bool = False
@@ -61,6 +65,7 @@ class IntellectMoneySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=
     execute_again_after_s: float | None = 60.0
     decisions: str | None = None
     sandbox: bool = False
+    http: Http = Http()
 
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _SECRETS}
@@ -88,6 +93,31 @@ def check(settings: IntellectMoneySettings) -> None:
         raise BadIntellectMoneySettings(faults)
 
 
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """The secrets in clear. `access` is what signed calls need; None without it."""
+
+    login: str = field(repr=False)
+    password: str = field(repr=False)
+    access: Access | None = field(repr=False)
+
+
+def reveal(settings: IntellectMoneySettings) -> Revealed:
+    """Read the secrets. Raises what reading one raises, and BadIntellectMoneySettings for one that can be none; no value is in it."""
+    found = {name: secret.reveal() for name in _SECRETS if (secret := getattr(settings, name)) is not None}
+    faults = [f"{name} is empty" for name, value in found.items() if not value]
+    faults += [
+        f"{name} holds a character that cannot be printed: a line's end, perhaps"
+        for name, value in found.items()
+        if not value.isprintable()
+    ]
+    if faults:
+        raise BadIntellectMoneySettings(faults)
+    signed = "bearer" in found
+    access = Access(found["bearer"], found["sign_secret_key"]) if signed else None
+    return Revealed(found["login"], found["password"], access)
+
+
 def _of_the_address(base_url: str) -> list[str]:
     try:
         parts = urlsplit(base_url)
@@ -104,16 +134,11 @@ def _of_the_address(base_url: str) -> list[str]:
 
 
 def _of_access(settings: IntellectMoneySettings) -> list[str]:
-    faults = [f"{name} is missing" for name in ("login", "password") if not getattr(settings, name)]
     both = ("bearer", "sign_secret_key")
-    given = [name for name in both if getattr(settings, name)]
+    given = [name for name in both if getattr(settings, name) is not None]
     if settings.family is Generation.NEW and len(given) < 2:
-        faults += [f"{name} is missing: the new generation needs it" for name in both if name not in given]
-    elif len(given) == 1:
-        faults.append("bearer and sign_secret_key go together")
-    if any(not value.isprintable() for value in map(lambda name: getattr(settings, name) or "", _SECRETS)):
-        faults.append("a secret holds a character that cannot be printed: a line's end, perhaps")
-    return faults
+        return [f"{name} is missing: the new generation needs it" for name in both if name not in given]
+    return ["bearer and sign_secret_key go together"] if len(given) == 1 else []
 
 
 def _of_reach(settings: IntellectMoneySettings) -> list[str]:

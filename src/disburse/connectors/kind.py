@@ -7,7 +7,7 @@ of names. May not live here: how entry points are found and files are read (`dis
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ import msgspec
 
 from disburse.connectors.contract import Connector, Limit
 from disburse.connectors.sandbox_book import Spool
+from disburse.connectors.simulator import Simulator
 from disburse.connectors.transport import HttpTransport
 from disburse.domain.destinations import Rail
 from disburse.domain.fees import FeeRule
@@ -121,11 +122,14 @@ class Kind:
 
     `make` gets the connector's name and its settings. It opens nothing and reveals no secret; it raises ValueError, with a
     sentence for people that repeats no secret, for settings that cannot be right. `in_process`: there is nobody to be reached.
+    `simulator` makes the provider that a certification tries a connector against, from the operator's table; without one the
+    kind cannot be certified.
     """
 
     settings: type[msgspec.Struct]
     make: Callable[[str, Any, Surroundings], Connector]
     in_process: bool = False
+    simulator: Callable[[Mapping[str, Any], Clock], Simulator] | None = None
 
 
 def by_rail_and_currency(table: dict[Rail, Bounds], currency: str) -> dict[tuple[Rail, str], Limit]:

@@ -24,6 +24,7 @@ from disburse.connectors.contract import Bank, Callback, Capabilities, Hear, Ord
 from disburse.connectors.kind import Http, Kind, Surroundings
 from disburse.connectors.sandbox import sandbox_capabilities
 from disburse.connectors.sandbox_bank import Slip, Standing
+from disburse.connectors.sandbox_simulator import simulate
 from disburse.connectors.sandbox_wire import (
     NOT_FOUND,
     ORDER,
@@ -160,4 +161,4 @@ def _make(name: str, settings: RemoteSandboxSettings, around: Surroundings) -> R
     return RemoteSandboxConnector(settings.url, around.transport(settings.http), guard=settings.guard, name=name)
 
 
-KIND: Final = Kind(RemoteSandboxSettings, _make)
+KIND: Final = Kind(RemoteSandboxSettings, _make, simulator=simulate)

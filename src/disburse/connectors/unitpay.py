@@ -31,6 +31,7 @@ from disburse.connectors.kind import (
 )
 from disburse.connectors.transport import HttpTransport
 from disburse.connectors.unitpay_reading import Reading, read_order_answer, read_status_answer
+from disburse.connectors.unitpay_simulator import simulate
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.money import BadAmount, Money, read_amount
 from disburse.domain.outcomes import Absent, Accepted, Finding, NotSent, Outcome, Rejected, Settled, Unknown
@@ -283,4 +284,4 @@ def make(name: str, settings: UnitPaySettings, around: Surroundings) -> UnitPayC
     return UnitPayConnector(name, settings, around, around.transport(settings.http))
 
 
-KIND: Final = Kind(UnitPaySettings, make)
+KIND: Final = Kind(UnitPaySettings, make, simulator=simulate)

@@ -55,6 +55,8 @@ class Price:
 class Route:
     """A connector as routing sees it: what it can carry, and whether it is a sandbox (no real money moves).
 
+    `barred`: it has no certificate that lets it send; what it could carry waits for one.
+
     `limits`: where there is none for a rail and currency, any amount will do. `prices`: the first that fits is the provider's.
     """
 
@@ -64,6 +66,7 @@ class Route:
     sandbox: bool = False
     limits: tuple[Limit, ...] = ()
     prices: tuple[Price, ...] = ()
+    barred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +133,10 @@ class Why(StrEnum):
     BREAKER = "breaker"
     RATE = "rate"
     BALANCE = "balance"
+    CERTIFICATE = "certificate"
 
 
-FOR_NOW = frozenset({Why.BREAKER, Why.RATE, Why.BALANCE})
+FOR_NOW = frozenset({Why.BREAKER, Why.RATE, Why.BALANCE, Why.CERTIFICATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +237,7 @@ def decide(
     routes: Sequence[Route], freight: Freight, rules: Sequence[Rule] = (), facts: Facts = _NO_FACTS
 ) -> Decision:
     """Choose the route of one payout. `routes` stand in the order of the settings."""
-    if not rules and not facts and routes and _for_good(routes[0], freight) is None:
+    if not rules and not facts and routes and not routes[0].barred and _for_good(routes[0], freight) is None:
         return Decision(routes[0].connector)
     failed: list[tuple[str, str]] = []
     rule = None
@@ -259,7 +263,10 @@ def decide(
 
 
 def may_go_elsewhere(routes: Sequence[Route], freight: Freight, rules: Sequence[Rule] = ()) -> bool:
-    """Whether a route is left that could carry this, now or later. What stands against a provider for now does not count."""
+    """Whether a route is left that could carry this, now or later. What stands against a provider for now does not count.
+
+    A route that waits for its certificate is none: nobody knows whether it will ever have one.
+    """
     return decide(routes, freight, rules).chosen is not None
 
 
@@ -305,6 +312,8 @@ def _for_good(route: Route, freight: Freight) -> Objection | None:
 
 
 def _for_now(fact: Fact | None, route: Route, freight: Freight) -> Objection | None:
+    if route.barred:
+        return Objection(route.connector, Why.CERTIFICATE)
     if fact is None:
         return None
     if fact.calls is not None and fact.calls <= 0:

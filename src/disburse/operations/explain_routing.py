@@ -64,6 +64,8 @@ def _objection(one: Objection) -> str:
             return "as many calls as it allows are under way or just begun"
         case Why.BALANCE:
             return f"it holds {one.detail} for us, which is too little"
+        case Why.CERTIFICATE:
+            return "it has no certificate that lets it send"
 
 
 def decision_for_scripts(decision: Decision) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Router:
         self._given = dict(facts or {})
         self._facts = self._given
         # The one case that nearly every claim is: a first route without limits, no rule, nothing against anybody.
-        simple = bool(routes) and not rules and not self._given and not routes[0].limits
+        simple = bool(routes) and not rules and not self._given and not routes[0].limits and not routes[0].barred
         self._first = (routes[0], Decision(routes[0].connector)) if simple else None
         self._bank_of = bank_of if any(rule.banks for rule in rules) else _no_bank
         self._waiting = 0

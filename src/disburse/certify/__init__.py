@@ -1,0 +1,1 @@
+"""Certification: hostile scenarios run against a connector, and what freedom their results leave it."""
