@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, TypeVar
 from cyclopts import Parameter
 
 from disburse.certification import NoSuchConnector
+from disburse import logs
 from disburse.cli import show
 from disburse.cli.certify import certify
 from disburse.cli.health import health
