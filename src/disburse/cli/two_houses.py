@@ -105,20 +105,26 @@ class Side:
             await process.wait()
 
 
-def make_b(folder: Path) -> Side:
-    """House B, with one account for each protocol that A speaks to it."""
-    side = Side(folder / "b", ("--sandbox",), dict(_OF_B))
+def side_a(folder: Path) -> Side:
+    """House A, which pays through B."""
+    return Side(folder / "a", (), dict(_OF_A))
+
+
+def side_b(folder: Path) -> Side:
+    """House B, which serves both protocols and pays through its sandbox bank."""
+    return Side(folder / "b", ("--sandbox",), dict(_OF_B))
+
+
+def furnish_b(side: Side) -> None:
+    """One account for each protocol that A speaks to it."""
     side.add_merchant("A by UnitPay", "a-unitpay@example.org", answer_wait_s=1)
     side.add_merchant("A by IntellectMoney", "a-im@example.org", answer_wait_s=1)
-    return side
 
 
-def make_a(folder: Path) -> Side:
-    """House A, with three merchants: a shop whose wages go by UnitPay, a works (new generation), a plant (old generation)."""
-    side = Side(folder / "a", (), dict(_OF_A))
+def furnish_a(side: Side) -> None:
+    """Three merchants: a shop whose wages go by UnitPay, a works (new generation), a plant (old generation)."""
     for name in ("shop", "works", "plant"):
         side.add_merchant(name.capitalize(), f"{name}@example.org", answer_wait_s=0)
-    return side
 
 
 def configure(a: Side, b: Side, line_port: int) -> None:
