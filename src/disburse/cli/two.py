@@ -104,8 +104,11 @@ async def _within(folder: Path, told: Outcome) -> Outcome:
     task, started = asyncio.current_task(), time.monotonic()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with asyncio.timeout(WHOLE_S), _set_up(folder, told) as story:
-        await _tell(story)
+    try:
+        async with asyncio.timeout(WHOLE_S), _set_up(folder, told) as story:
+            await _tell(story)
+    except TimeoutError:
+        told.wrong.append(f"it was not over in time, after {time.monotonic() - started:.0f} s")
     told.seconds = time.monotonic() - started
     return told
 
@@ -161,10 +164,10 @@ async def _opened(side: Side) -> AsyncIterator[House]:
 async def _tell(story: Story) -> None:
     count, told = story.told.payouts, story.told
     if count >= MEASURED_FROM:
-        lap = count * 35 // 100
-        for name, weather in (("calm", CALM), ("cut", CUT)):
-            told.laps.append(await _lap(story, name, wages(lap, name, (0,)), weather))
-        count -= 2 * lap
+        lap = count * 35 // 200  # by turns: a machine that is busy for a while is so for both
+        for number, (name, weather) in enumerate((("calm", CALM), ("cut", CUT), ("calm", CALM), ("cut", CUT))):
+            told.laps.append(await _lap(story, name, wages(lap, f"{name}-{number}", (0,)), weather))
+        count -= 4 * lap
     stopped_at = await _storm(story, wages(count, "storm", WAYS))
     told.doubts_at_stop = (await _states(story.house_a)).get("in_doubt", 0)
     told.clear_after_s = await _clear(story, stopped_at)

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from disburse.domain.refusals import Refusal
+
 START_S: Final = 90.0
 END_S: Final = 30.0
 UNITPAY, NEW, OLD = "up", "im", "im-old"
@@ -31,7 +33,7 @@ _OF_A: Final = {"DISBURSE_CALL_S": "5", "DISBURSE_LEASE_S": "12"}
 _OF_B: Final = {"DISBURSE_CALL_S": "1.5", "DISBURSE_LEASE_S": "7"}
 
 
-class HouseFailed(Exception):
+class HouseFailed(Refusal):
     """A command or process of a house did not do what it must; the text is what it said."""
 
 

@@ -56,10 +56,9 @@ class Outcome:
 
     @property
     def ratio(self) -> float | None:
-        """Lives a second on a cut line, of those on a calm one; None where too few payouts were paid to measure."""
-        calm = [lap.per_s for lap in self.laps if lap.name == "calm"]
-        cut = [lap.per_s for lap in self.laps if lap.name == "cut"]
-        return (sum(cut) / len(cut)) / (sum(calm) / len(calm)) if calm and cut else None
+        """Lives a second on a cut line, of those on a calm one, over all stretches; None where too few were paid to measure."""
+        calm, cut = (_per_s([lap for lap in self.laps if lap.name == name]) for name in ("calm", "cut"))
+        return cut / calm if calm and cut else None
 
     @property
     def faults(self) -> list[str]:
@@ -103,6 +102,11 @@ class Outcome:
         }
 
 
+def _per_s(laps: list[Lap]) -> float:
+    """Lives a second over some stretches together; 0 where there is none."""
+    return 0.9 * sum(lap.lives for lap in laps) / sum(lap.most_s for lap in laps) if laps else 0.0
+
+
 def print_outcome(told: Outcome) -> None:
     """The closing tables."""
     console = show.console()
@@ -136,6 +140,7 @@ def print_outcome(told: Outcome) -> None:
     ratio = f"\nA line that cuts every tenth call carries {told.ratio:.2f} of the lives a second." if told.ratio is not None else ""
     text = (
         f"{told.payouts} payouts: A, B and the bank agree on each of them, {told.compared.lines} lines in all; nobody was paid twice.\n"
+        f"{told.compared.orphans} operations at B, whose making A did not hear of, were never executed.\n"
         f"B was killed with {told.killed_with} attempts open or in doubt. When the faults stopped {told.doubts_at_stop} payouts were in "
         f"doubt at A,\nand none {told.clear_after_s:.1f} s later. "
         f"Invariants that hold: {', '.join(f'{len(report.checks)} at {house}' for house, report in told.verified.items())}.{ratio}\n"
