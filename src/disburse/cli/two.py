@@ -47,6 +47,9 @@ STORM: Final = Weather(cut=0.1, delay=0.1, swallow=0.01)
 STORM_S: Final = 60.0
 """The line is bad for so long at most after the last wage was asked for."""
 
+OVER_WITHIN_S: Final = 240.0
+"""Every payout is over so long after the faults stopped: what was accepted late is asked about after at most 144 s."""
+
 WHOLE_S: Final = 1200.0
 POWER_OFF_S: Final = 1.0
 _CARD, _PHONE, _BANK = "4111111111111111", "79510000071", "100000000004"
@@ -170,7 +173,7 @@ async def _tell(story: Story) -> None:
         count -= 4 * lap
     stopped_at = await _storm(story, wages(count, "storm", WAYS))
     told.doubts_at_stop = (await _states(story.house_a)).get("in_doubt", 0)
-    told.clear_after_s = await _clear(story, stopped_at)
+    await _clear(story, stopped_at)
     with show.waiting("waiting for money that comes back, then comparing the books"):
         await _until(lambda: _no_returns_left(story.house_b), 15)
         await story.a.end()
@@ -264,13 +267,17 @@ async def _storm(story: Story, some: Sequence[Pay]) -> float:
     return time.monotonic()
 
 
-async def _clear(story: Story, since: float) -> float | None:
-    """Seconds from `since` until every payout of both houses is over; None if that took too long."""
+async def _clear(story: Story, since: float) -> None:
+    """Wait until nothing is in doubt in either house, then until every payout is over: the books are compared whole.
+
+    A payout that its provider has accepted is in no doubt. It is asked about ever more seldom, so its end may be heard later.
+    """
     with show.waiting("the faults have stopped; waiting until nothing is in doubt"):
-        left = since + WITHIN_S - time.monotonic()
-        if not await _until(lambda: _all_over(story), left):
-            return None
-    return time.monotonic() - since
+        if await _until(lambda: _nothing_in_doubt(story), since + WITHIN_S - time.monotonic()):
+            story.told.clear_after_s = time.monotonic() - since
+    with show.waiting("waiting until every payout is over"):
+        await _until(lambda: _all_over(story), since + OVER_WITHIN_S - time.monotonic())
+        story.told.over_after_s = time.monotonic() - since
 
 
 async def _compare(story: Story) -> None:
@@ -310,6 +317,10 @@ async def _states(house: House) -> dict[str, int]:
 
 def _over(states: dict[str, int]) -> int:
     return sum(states.get(state, 0) for state in ("paid", "failed", "returned"))
+
+
+async def _nothing_in_doubt(story: Story) -> bool:
+    return all([(await _states(house)).get("in_doubt", 0) == 0 for house in (story.house_a, story.house_b)])
 
 
 async def _all_over(story: Story) -> bool:

@@ -49,6 +49,7 @@ class Outcome:
     killed_with: int = 0
     doubts_at_stop: int = 0
     clear_after_s: float | None = None
+    over_after_s: float = 0.0
     compared: Compared = field(default_factory=Compared)
     verified: dict[str, Report] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Outcome:
             "open_or_in_doubt_at_the_kill": self.killed_with,
             "in_doubt_when_the_faults_stopped": self.doubts_at_stop,
             "clear_after_s": None if self.clear_after_s is None else round(self.clear_after_s, 1),
+            "all_over_after_s": round(self.over_after_s, 1),
             "invariants": {house: len(report.checks) for house, report in self.verified.items()},
             "laps": laps,
             "ratio": None if self.ratio is None else round(self.ratio, 2),
@@ -142,7 +144,7 @@ def print_outcome(told: Outcome) -> None:
         f"{told.payouts} payouts: A, B and the bank agree on each of them, {told.compared.lines} lines in all; nobody was paid twice.\n"
         f"{told.compared.orphans} operations at B, whose making A did not hear of, were never executed.\n"
         f"B was killed with {told.killed_with} attempts open or in doubt. When the faults stopped {told.doubts_at_stop} payouts were in "
-        f"doubt at A,\nand none {told.clear_after_s:.1f} s later. "
+        f"doubt at A,\nnone {told.clear_after_s:.1f} s later, and all were over after {told.over_after_s:.1f} s. "
         f"Invariants that hold: {', '.join(f'{len(report.checks)} at {house}' for house, report in told.verified.items())}.{ratio}\n"
         f"Seed {told.seed}. It took {told.seconds:.0f} seconds."
     )
