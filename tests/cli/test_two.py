@@ -21,7 +21,7 @@ from disburse.cli.two_line import Line, Weather
 from disburse.cli.two_report import Lap, Outcome
 
 SMALL = 80
-WITHIN_S = 300.0
+WITHIN_S = 420.0
 
 Book = list[dict[str, Any]]
 Change = Callable[[Book, Book, Book, Book], object]
