@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 2
 
-.PHONY: demo test check bench serve kills clients lock clean
+.PHONY: demo demo-two test check bench serve kills clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
+
+demo-two: $(VENV)/.run
+	@$(BIN)/disburse demo-two $(ARGS)
 
 serve: $(VENV)/.run
 	@$(BIN)/disburse serve --sandbox $(ARGS)

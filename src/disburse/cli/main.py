@@ -24,6 +24,7 @@ _HOUSE = Group("The house", sort_key=4)
 
 _COMMANDS: Final = (
     ("demo", "demo:demo", _RUN, "The main job on sample data, end to end; exit 0 only if every figure agrees."),
+    ("demo-two", "two:demo_two", _RUN, "One installation pays through another over a bad line; three books must agree."),
     ("serve", "serve:serve", _RUN, "Serve the APIs and send payouts."),
     ("sandbox-bank", "sandbox:sandbox_bank", _RUN, "A bank that misbehaves on purpose, as a program of its own."),
     ("merchant", "merchants:app", _MERCHANTS, "Add, change and show merchants."),
