@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 from cyclopts import Parameter
 
-from disburse.certification import NoSuchConnector
 from disburse import logs
+from disburse.certification import NoSuchConnector
 from disburse.cli import show
 from disburse.cli.certify import certify
 from disburse.cli.health import health
@@ -131,6 +131,8 @@ def check(
 
 def _run(place: Place, work: Callable[[dict[str, Configured]], Awaitable[T]]) -> T:
     """Make the connectors of these settings, do the work, and close what was opened."""
+
+    logs.configure(real_world().clock, level="warning")  # a connector's alerts are no part of the answer
 
     async def all_of_it() -> T:
         settings = place.load()
