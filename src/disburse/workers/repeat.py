@@ -8,7 +8,8 @@ The rules (reliability.md, E14):
 * the capabilities decide: a repeat goes out only while the provider still deduplicates our id, less a margin, counted from
   the moment the intent was committed, and never to a provider that does not;
 * the first sending must be over, with time to spare: nobody promises anything about two calls at the same moment;
-* a process that was frozen since it took the question does not repeat: somebody may have decided about the payout since;
+* nothing is repeated that was decided since the question was taken, by persons say, and a process that was frozen since then does
+  not repeat either;
 * of the answer only "has it" and "paid" are believed. A refusal of a repeat may come before the provider looks the id up, and
   a repeat that was not sent says nothing about the first one: both are `Unknown`, and the next question tells.
 """
@@ -65,9 +66,17 @@ async def ask_or_repeat(
         destination = desk.open_destination(asked.payout)
     except SealBroken:
         return finding
+    if not await _still_open(desk, asked):
+        return finding
     if clock.monotonic() - taken > FRESH_S:
         return finding
     outcome = await connector.submit(Order(asked.end_to_end_id, asked.payout.amount, destination, deadline_s))
     if isinstance(outcome, Accepted | Settled):
         return outcome
     return Unknown(f"not known, and sent again: {type(outcome).__name__}")
+
+
+async def _still_open(desk: Desk, asked: ToAsk) -> bool:
+    """Whether the attempt that was asked about still is the payout's last word: while the provider answered, persons may have ended it."""
+    stands = await desk.states(asked.payout.shard, [asked.payout.payout_id])
+    return all(one.frozen is None and not one.final and one.attempts == asked.attempt.number for one in stands) and bool(stands)
