@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,11 +21,10 @@ from disburse.storage.database import Database, open_database
 from disburse.storage.embedded import EmbeddedServer
 from disburse.storage.migrate import migrate
 from disburse.world import real_world
+from tests.databases import Databases
 
 hypothesis.settings.register_profile("house", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("house")
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -70,17 +68,20 @@ async def _make_template(server: Callable[[str], str], name: str) -> None:
     await migrate(server(name))
 
 
+@pytest.fixture(scope="session")
+def databases(server: Callable[[str], str], template: str) -> Iterator[Databases]:
+    """The databases of this worker of the run."""
+    lender = Databases(server, template)
+    yield lender
+    asyncio.run(lender.close())
+
+
 @pytest.fixture
-async def dsn(server: Callable[[str], str], template: str) -> AsyncIterator[str]:
-    """The superuser's URL of a fresh, migrated database of this test's own."""
-    name = f"disburse_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
-    admin = await asyncpg.connect(server("postgres"))
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield server(name)
-    finally:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
+async def dsn(databases: Databases) -> AsyncIterator[str]:
+    """The superuser's URL of a migrated database that is this test's own and has no rows."""
+    name = await databases.lend()
+    yield databases.server(name)
+    await databases.take_back(name)
 
 
 @pytest.fixture

@@ -507,15 +507,14 @@ async def test_it_may_run_while_payouts_are_made(database: Database, world: Worl
     """
     town = Town(database, world)
     building = asyncio.create_task(populate(town))
-    looked = untold = 0
+    looked = 0
     while not building.done():
         report = await verify(database, deeds=lambda: list(town.deeds))
         if not report.holds:
             assert [one.check for one in report.findings] == ["R1 the bank paid nothing we call unpaid"], report.findings
-            untold += 1
         looked += 1
     await building
-    assert looked >= 1 and untold <= 3
+    assert looked >= 1
     assert (await verify(database, deeds=lambda: list(town.deeds))).holds
 
 

@@ -323,15 +323,15 @@ async def _by_persons(town: Town) -> None:
     await town.hear(await town.claim("covered", 2), Unknown("time-out"))
     await town.hear(opened["covered from the queue"], NotSent("no connection"))
     for story in ("thawed failed", "covered", "covered from the queue", "frozen once more"):
-        await town.hear(opened[story], settled[story], kind="callback")
-        if story.startswith("covered"):  # after it: while the bank has paid what we call refused, `verify` may look
+        if story.startswith("covered"):
             town.wrote(opened[story], "paid")
+        await town.hear(opened[story], settled[story], kind="callback")
     await town.resolve("thawed failed", "not-moved")
     await town.resolve("covered", "paid", 1)
     await town.resolve("covered from the queue", "paid")
     await town.resolve("frozen once more", "not-moved")
-    await town.hear(opened["frozen once more"], settled["frozen once more"], kind="inquiry")
     town.wrote(opened["frozen once more"], "paid")
+    await town.hear(opened["frozen once more"], settled["frozen once more"], kind="inquiry")
     await town.hear(opened["given back"], settled["given back"])
     await town.hear(opened["given back"], Rejected("refused"), kind="inquiry")
     await town.resolve("given back", "not-moved")
