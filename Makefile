@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
-JOBS ?= 2
+JOBS ?= 4
 
 .PHONY: demo demo-two test check bench serve kills clients lock clean
 

@@ -409,7 +409,7 @@ async def test_a_doctored_database_is_found_out(
     await doctor.execute(sql)
     report = await verify(database)
     assert name in broken(report), report.findings
-    assert len(report.findings) == 1 + others, [(finding.check, finding.examples) for finding in report.findings]
+    assert len(report.findings) == 1 + others, [finding.check for finding in report.findings]
 
 
 def test_every_check_was_shown_to_fail() -> None:
@@ -503,15 +503,16 @@ async def test_a_line_written_while_verify_runs_is_no_breach(database: Database,
 async def test_it_may_run_while_payouts_are_made(database: Database, world: World) -> None:
     """Looking while money moves finds nothing: it is one snapshot, and the bank's book is read around it.
 
-    But for a payment of which the bank has not told us yet, of an attempt that we call not sent: that is true, and soon over.
+    But for what the bank's book and the bank's words disagree about until we hear more: that is true, and soon over.
     """
+    until_more_is_heard = {"R1 the bank paid nothing we call unpaid", "R1 the bank paid what we call paid"}
     town = Town(database, world)
     building = asyncio.create_task(populate(town))
     looked = 0
     while not building.done():
         report = await verify(database, deeds=lambda: list(town.deeds))
         if not report.holds:
-            assert [one.check for one in report.findings] == ["R1 the bank paid nothing we call unpaid"], report.findings
+            assert {one.check for one in report.findings} <= until_more_is_heard, report.findings
         looked += 1
     await building
     assert looked >= 1

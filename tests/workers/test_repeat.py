@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ class Forgetful(Provider):
         self.repeats = repeats
         self.town: Town | None = None
         self.slow_s = 0.0
+        self.meanwhile: Callable[[], Awaitable[bool]] | None = None  # whether it knows by now what it does not have
 
     async def submit(self, order: Order) -> Outcome:
         self.calls.append(order.end_to_end_id)
@@ -51,6 +53,8 @@ class Forgetful(Provider):
         self.asked += 1
         if self.town is not None and self.slow_s:
             self.town.clock._elapsed += self.slow_s
+        if self.meanwhile is not None and not await self.meanwhile():
+            return Unknown("busy")
         if question.end_to_end_id in [one for one, _ in self.paid]:
             return Settled(f"ref-{question.end_to_end_id}")
         return NotFound()
@@ -149,6 +153,34 @@ async def test_an_old_question_is_not_followed_by_a_repeat(database: Database, w
     provider.slow_s = FRESH_S + 1
     await town.pay(0)
     await doubtful(town, provider, 20)
+    assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize("ended", ["frozen = 'contradiction'", "state = 'failed', frozen = NULL"])
+async def test_what_was_ended_while_the_provider_answered_is_not_sent_again(
+    database: Database, world: World, tmp_path: Path, ended: str
+) -> None:
+    """Frozen or ended by persons between the question and the repeat: no second sending, though the contract would allow one."""
+    provider = Forgetful()
+    town = await town_of(provider, database, world, tmp_path)
+    await town.pay(0)
+    began = town.clock.now()
+    looks = 0
+
+    async def end() -> bool:
+        if town.clock.now() - began < timedelta(seconds=2 * SETTLED_DOWN_S):
+            return False
+        return bool(await town.rows(f"UPDATE payouts SET {ended} RETURNING 1"))
+
+    async def long_after() -> bool:
+        nonlocal looks
+        looks += bool(await town.rows(f"SELECT 1 FROM payouts WHERE {ended.split(',')[0]}"))
+        return looks > 20
+
+    provider.meanwhile = end
+    process = await sent(town, provider)
+    await town.until(long_after, step_s=1.0)
+    await process.stop()
     assert len(provider.calls) == 1
 
 
