@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    embedded = EmbeddedServer(root / "server", options={"fsync": "off"})
+    embedded = EmbeddedServer(root / "server", options={"fsync": "off", "autovacuum": "off"})
     endpoint = embedded.start()
     try:
         yield lambda database: endpoint.dsn(database)

@@ -84,7 +84,9 @@ class House:
         """Claim every attempt that is due, as a worker would."""
         now = self.world.clock.now()
         found = await self.desk.due(shard, 500)
-        claims = [Claim(payout, number, merchant, OWNER, LEASE_S, now) for payout, number, merchant in found]
+        claims = [
+            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, OWNER, LEASE_S, now, one) for one in found
+        ]
         return [opened for opened in await self.desk.claim(shard, claims) if opened is not None]
 
     async def tell(self, opened: Opened, verdict: Verdict, *, kind: str = "answer", content: str = "") -> Applied:

@@ -106,7 +106,8 @@ class Shop:
     def message(self, opened: Opened, verdict: Verdict, *, kind: str = "answer", content: str = "") -> Heard:
         payout = opened.payout
         where = (payout.payout_id, opened.attempt, payout.merchant_id)
-        return Heard(opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where)
+        sent = (payout, opened.row) if kind == "answer" else None
+        return Heard(opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent)
 
     async def hear(self, *messages: Heard) -> list[Applied]:
         return await self.write(lambda tx: evidence.record(tx, self.shard, messages, routes=self.routes))
@@ -126,7 +127,8 @@ class Shop:
         return (await self.database.run(lambda tx: attempts.take_questions(tx, self.shard, [one])))[0]
 
     async def due(self, *, at: datetime | None = None, limit: int = 500) -> list[tuple[UUID, int, int]]:
-        return await self.database.run(lambda tx: stored.due(tx, self.shard, at or self.now(), limit))
+        found = await self.database.run(lambda tx: stored.due(tx, self.shard, at or self.now(), limit))
+        return [(one.payout.payout_id, one.attempt.number, one.payout.merchant_id) for one in found]
 
     async def run_twice(self, work: Callable[[Transaction], Awaitable[T]]) -> tuple[T, T]:
         """An unknown commit: the work is committed, nobody hears of it, and it runs again. Both results, in order."""

@@ -152,12 +152,12 @@ async def test_a_life_that_was_forgotten_proves_nothing(shop: Shop) -> None:
     """An id that its provider spoke of before the intent was sent by a life this database forgot, with whatever it remembered."""
     await shop.merchant(1, money=100_000)
     payout = await shop.paid_out(1)
-    stray = replace(shop.message(Opened(payout, 1, "sandbox", f"{payout.base}-1", 1), Unknown("what?")), payout=None)
-    await shop.hear(replace(stray, connector="sandbox", end_to_end_id=f"{payout.base}-1", kind="callback"))
+    forgotten = Opened(payout, 1, "sandbox", f"{payout.base}-1", 1, await shop.attempt(payout))
+    await shop.hear(replace(shop.message(forgotten, Unknown("what?"), kind="callback"), payout=None))
     assert await shop.claim(payout) is None
     attempt = await shop.attempt(payout)
     assert attempt.owner == NOBODY
-    await shop.hear_of(Opened(payout, 1, "sandbox", f"{payout.base}-1", 1), Unknown("lease"), kind="lease")
+    await shop.hear_of(forgotten, Unknown("lease"), kind="lease")
     assert not never_executed(await shop.attempt(payout))
 
 

@@ -135,7 +135,8 @@ class Life:
         return opened
 
     async def due(self, at: Any) -> list[Any]:
-        return await self.desk.due(self.shard, 500)
+        found = await self.desk.due(self.shard, 500)
+        return [(one.payout.payout_id, one.attempt.number, one.payout.merchant_id) for one in found]
 
     async def told(
         self, opened: Opened, verdict: Verdict, kind: str = "answer", *, placed: bool = True, ago_s: float = 0

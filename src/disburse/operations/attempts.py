@@ -36,7 +36,10 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Take a due attempt. `lease_s`: how long the owner may be about it, by the database's clock."""
+    """Take a due attempt. `lease_s`: how long the owner may be about it, by the database's clock.
+
+    `found`: as it was read when it was found due; a hopeful claim takes it for true, and the statement's guards decide.
+    """
 
     payout_id: UUID
     number: int
@@ -44,17 +47,19 @@ class Claim:
     owner: str
     lease_s: float
     at: datetime
+    found: Claimable | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A committed intent: what may now be sent, by its owner alone, in this epoch, once."""
+    """A committed intent: what may now be sent, by its owner alone, in this epoch, once. `row`: the attempt as it was written."""
 
     payout: Payout
     attempt: int
     connector: str
     end_to_end_id: str
     epoch: int
+    row: Attempt
 
 
 def request_digest(payout: Payout, identifier: str, connector: str) -> bytes:
@@ -74,7 +79,7 @@ async def claim(
     router = router if router is not None else Router(routes)
     router.begin()
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in claims])
-    found = await payouts.to_claim(tx, shard, [(one.payout_id, one.number) for one in claims])
+    found = await _found(tx, shard, claims)
     again = [one.payout_id for one in claims if one.number > 1]
     refused = await payouts.refused_by(tx, shard, again) if again else {}
     results: list[Opened | None] = []
@@ -103,6 +108,13 @@ async def claim(
     return results
 
 
+async def _found(tx: Transaction, shard: int, claims: Sequence[Claim]) -> dict[tuple[UUID, int], Claimable]:
+    """What is to be claimed, as it stands; a hopeful claim believes what was read when it was found due."""
+    if tx.hopeful and all(one.found is not None for one in claims):
+        return {(one.payout_id, one.number): one.found.copied() for one in claims if one.found is not None}
+    return await payouts.to_claim(tx, shard, [(one.payout_id, one.number) for one in claims])
+
+
 def _ours(attempt: Attempt, one: Claim) -> bool:
     return (attempt.owner, attempt.opened_at) == (one.owner, one.at)
 
@@ -110,7 +122,7 @@ def _ours(attempt: Attempt, one: Claim) -> bool:
 def _opened(payout: Payout, attempt: Attempt) -> Opened:
     if attempt.connector is None or attempt.end_to_end_id is None:
         raise AssertionError("an open attempt without its intent")
-    return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id, attempt.epoch)
+    return Opened(payout, attempt.number, attempt.connector, attempt.end_to_end_id, attempt.epoch, attempt)
 
 
 def _open(unit: Unit, one: Claim, it: Claimable, decision: Decision) -> Opened | None:
@@ -136,7 +148,10 @@ def _open(unit: Unit, one: Claim, it: Claimable, decision: Decision) -> Opened |
                         one.at))  # fmt: skip
     if sent_before:
         return None
-    return Opened(payout, one.number, connector, identifier, it.attempt.epoch + 1)
+    row = it.attempt
+    row.state, row.connector, row.end_to_end_id, row.owner = AttemptState.OPEN, connector, identifier, owner
+    row.epoch, row.lease_until, row.opened_at, row.ask_at = row.epoch + 1, lease, one.at, lease
+    return _opened(payout, row)
 
 
 @dataclass(frozen=True, slots=True)

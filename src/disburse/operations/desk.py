@@ -266,8 +266,8 @@ class Desk:
     def _tell_poison(self, what: str, payout: UUID, fault: Exception) -> None:
         _log.error("a payout cannot be worked on", operation=what, payout=str(payout), exc_info=fault)
 
-    async def due(self, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
-        """Attempts that may be claimed now."""
+    async def due(self, shard: int, limit: int) -> list[stored.Claimable]:
+        """Attempts that may be claimed now, as they stand."""
         now = self.world.clock.now()
         return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
 

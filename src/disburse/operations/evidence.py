@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,8 @@ class Heard:
 
     `content` makes the same message the same when it comes again; `payout` (id, attempt, merchant) when it is known already.
     `asked_at`: of an answer to an inquiry, when the question was put, by the database's clock.
+    `sent`: of the answer to a call, the payout and the attempt as its sender wrote them when it opened the attempt. A hopeful
+    record takes them for true: the statement's guards decide whether anything happened to them since.
     """
 
     connector: str
@@ -49,6 +51,7 @@ class Heard:
     content: str = ""
     payout: tuple[UUID, int, int] | None = None
     asked_at: datetime | None = None
+    sent: tuple[Payout, Attempt] | None = field(default=None, repr=False, compare=False)
 
     @property
     def digest(self) -> bytes:
@@ -89,7 +92,7 @@ async def weigh(
 ) -> list[Applied]:
     """Apply messages whose payouts are known, under the lock that the unit holds. The caller writes the unit."""
     tx, shard = unit.tx, unit.shard
-    found = await payouts.with_attempts(tx, shard, [message.payout[:2] for message in placed if message.payout])
+    found = await _found(tx, shard, placed)
     facts = await read_facts(tx, shard, placed, found, absence)
     if facts.missed:
         apart = [facts.told_apart(message) for message in placed]
@@ -111,10 +114,26 @@ async def weigh(
     return results
 
 
+async def _found(
+    tx: Transaction, shard: int, placed: Sequence[Heard]
+) -> dict[tuple[UUID, int], tuple[Payout, Attempt]]:
+    """Payouts and attempts that are spoken of, as they stand; of an answer to its own call a hopeful record needs no look."""
+    found, unseen = {}, []
+    for message in placed:
+        if message.payout is None:
+            continue
+        if tx.hopeful and message.sent is not None:
+            found[message.payout[:2]] = payouts.copied(*message.sent)
+        else:
+            unseen.append(message.payout[:2])
+    looked_at = await payouts.with_attempts(tx, shard, unseen) if unseen else {}
+    return looked_at | found
+
+
 def _storable(message: Heard) -> Heard:
     """The message with its texts made fit to be kept: a provider can say what no column takes, and must be heard all the same."""
     verdict, identifier = message.verdict, fit_to_keep(message.end_to_end_id)
-    told = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
+    told = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
     kept: dict[str, Any] = {name: fit_to_keep(value) if isinstance(value, str) else value for name, value in told.items()}
     if kept == told and identifier == message.end_to_end_id:
         return message

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -23,6 +24,15 @@ def _payout(row: Any) -> Payout:
     values = list(row[:_WIDTH])
     values[16] = _STATES[values[16]]
     return Payout(*values)
+
+
+_payout_values = attrgetter(*[field.name for field in fields(Payout)])
+_attempt_values = attrgetter(*[field.name for field in fields(Attempt)])
+
+
+def copied(payout: Payout, attempt: Attempt) -> tuple[Payout, Attempt]:
+    """The same once more, for work that changes what it was given and may have to begin anew."""
+    return Payout(*_payout_values(payout)), Attempt(*_attempt_values(attempt))
 
 
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
@@ -87,54 +97,61 @@ class Claimable:
     spoken_of_by: str | None
     clock: datetime
 
+    def copied(self) -> Claimable:
+        return Claimable(*copied(self.payout, self.attempt), self.spoken_of_by, self.clock)
+
+
+_CLAIMABLE = f"""{_COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
+        SELECT e.connector FROM evidence e
+        WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END"""
+_OF_CHOSEN = """chosen d JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
+    JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number"""
+
+
+def _claimable(rows: Sequence[Any]) -> list[Claimable]:
+    """All of one moment: the clock of the first row."""
+    return [Claimable(_payout(row), _attempt(tuple(row)[_WIDTH:-2]), row[-2], rows[0][-1]) for row in rows]
+
 
 async def to_claim(
     tx: Transaction, shard: int, which: Sequence[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], Claimable]:
     """Payouts with one named attempt each, as a claim needs them. End-to-end ids are spelled as `domain/identifiers.py` does."""
     rows = await tx.fetch(
-        f"""SELECT {_COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
-                SELECT e.connector FROM evidence e
-                WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END,
-                clock_timestamp()
-            FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number)
-            JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
-            JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
+        f"""WITH chosen AS (SELECT * FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number))
+            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN}""",
         shard,
         [payout for payout, _ in which],
         [number for _, number in which],
     )
-    found = {}
-    for row in rows:
-        values = tuple(row)
-        attempt = _attempt(values[_WIDTH:-2])
-        found[values[1], attempt.number] = Claimable(_payout(values), attempt, values[-2], rows[0][-1])  # one moment for all
-    return found
+    return {(one.payout.payout_id, one.attempt.number): one for one in _claimable(rows)}
 
 
 TOO_LATE = timedelta(days=1)
 """No honest clock lets an attempt rest, or a question wait, so long: leases are shorter, and so is every step of the schedules."""
 
 
-async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
-    """Attempts that may be claimed, longest waiting first: (payout, number, merchant). Looked for without a lock.
+async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Claimable]:
+    """Attempts that may be claimed, longest waiting first, with all that a claim looks at. Looked for without a lock.
 
     A first attempt never has to wait: one that is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
     Later ones keep their time, else a worker whose clock is wrong would try them without a pause.
     """
     rows = await tx.fetch(
-        """(SELECT payout_id, number, merchant_id FROM attempts
-            WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
-           UNION ALL
-           (SELECT payout_id, number, merchant_id FROM attempts
-            WHERE shard = $1 AND state = 'due' AND due_at > $3 AND number = 1 ORDER BY due_at LIMIT $4)
-           LIMIT $4""",
+        f"""WITH chosen AS MATERIALIZED (
+                (SELECT payout_id, number FROM attempts
+                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
+                UNION ALL
+                (SELECT payout_id, number FROM attempts
+                 WHERE shard = $1 AND state = 'due' AND due_at > $3 AND number = 1 ORDER BY due_at LIMIT $4)
+                LIMIT $4)
+            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at""",
         shard,
         now,
         now + TOO_LATE,
         limit,
     )
-    return [(row[0], row[1], row[2]) for row in rows]
+    return _claimable(rows)
 
 
 class QuestionDue(NamedTuple):

@@ -98,7 +98,8 @@ class Sender:
         now = self._world.clock.now()
         started = self._world.clock.monotonic()
         claims = [
-            Claim(payout, number, merchant, self._worker_id, self._limits.lease_s, now) for payout, number, merchant in due
+            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, self._worker_id, self._limits.lease_s, now, one)
+            for one in due
         ]
         for opened in await self._desk.claim(shard, claims):
             if opened is not None:
@@ -150,6 +151,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         at=world.clock.now(),
         actor=f"worker:{worker}",
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
+        sent=(payout, opened.row),
     )
     pause = 0.1
     while True:
