@@ -24,6 +24,7 @@ from disburse.operations.desk import Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import open_installation
 from disburse.operations.merchants import NewMerchant, add_merchant, draw_top_up, set_merchant
+from disburse.operations.once import Once
 from disburse.storage import merchants, payouts
 from disburse.storage.database import Database, Transaction
 from disburse.storage.keyring import Keyring
@@ -85,7 +86,7 @@ class House:
         now = self.world.clock.now()
         found = await self.desk.due(shard, 500)
         claims = [
-            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, OWNER, LEASE_S, now, one) for one in found
+            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, OWNER, LEASE_S, now, Once(one)) for one in found
         ]
         return [opened for opened in await self.desk.claim(shard, claims) if opened is not None]
 

@@ -102,7 +102,7 @@ FILLED_IN: dict[tuple[str, str, str], str] = {
 }
 """(file, function, expression) that is no constant and stands in SQL all the same, and why no value can get in by it."""
 
-FORMATTED = {("storage/statement.py", "statement_of"): "numbered places of a constant table"}
+FORMATTED = {("storage/statement.py", "_filled"): "numbered places of a constant table"}
 """Functions that make SQL with `str.format`, `%` or `+`."""
 
 

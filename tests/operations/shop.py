@@ -18,6 +18,7 @@ from disburse.domain.routing import Route
 from disburse.operations import attempts, evidence, payouts
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
+from disburse.operations.once import Once
 from disburse.operations.payouts import Act, CreatePayout, Found
 from disburse.storage import payouts as stored
 from disburse.storage.database import Database, Hope, Transaction
@@ -106,7 +107,7 @@ class Shop:
     def message(self, opened: Opened, verdict: Verdict, *, kind: str = "answer", content: str = "") -> Heard:
         payout = opened.payout
         where = (payout.payout_id, opened.attempt, payout.merchant_id)
-        sent = (payout, opened.row) if kind == "answer" else None
+        sent = Once((payout, opened.row)) if kind == "answer" else None
         return Heard(opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent)
 
     async def hear(self, *messages: Heard) -> list[Applied]:

@@ -20,6 +20,7 @@ from disburse.domain.identifiers import end_to_end_id
 from disburse.domain.payout import Payout, PayoutState, Step, advance
 from disburse.domain.routing import Decision, Route
 from disburse.domain.schedule import ask_in_s
+from disburse.operations.once import Once
 from disburse.operations.routing import Router, keep_decision, stored_before
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
@@ -47,7 +48,7 @@ class Claim:
     owner: str
     lease_s: float
     at: datetime
-    found: Claimable | None = None
+    found: Once[Claimable] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,14 @@ async def claim(
 
 async def _found(tx: Transaction, shard: int, claims: Sequence[Claim]) -> dict[tuple[UUID, int], Claimable]:
     """What is to be claimed, as it stands; a hopeful claim believes what was read when it was found due."""
-    if tx.hopeful and all(one.found is not None for one in claims):
-        return {(one.payout_id, one.number): one.found.copied() for one in claims if one.found is not None}
-    return await payouts.to_claim(tx, shard, [(one.payout_id, one.number) for one in claims])
+    found, unseen = {}, []
+    for one in claims:
+        seen = one.found.take() if tx.hopeful and one.found is not None else None
+        if seen is not None:
+            found[one.payout_id, one.number] = seen
+        else:
+            unseen.append((one.payout_id, one.number))
+    return found | await payouts.to_claim(tx, shard, unseen) if unseen else found
 
 
 def _ours(attempt: Attempt, one: Claim) -> bool:

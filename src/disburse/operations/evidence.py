@@ -23,6 +23,7 @@ from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route
 from disburse.domain.schedule import ask_in_s, try_again_in_s
 from disburse.operations.evidence_facts import Facts, read_facts, stored_at
+from disburse.operations.once import Once
 from disburse.operations.routing import Router
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
@@ -51,7 +52,7 @@ class Heard:
     content: str = ""
     payout: tuple[UUID, int, int] | None = None
     asked_at: datetime | None = None
-    sent: tuple[Payout, Attempt] | None = field(default=None, repr=False, compare=False)
+    sent: Once[tuple[Payout, Attempt]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def digest(self) -> bytes:
@@ -122,8 +123,9 @@ async def _found(
     for message in placed:
         if message.payout is None:
             continue
-        if tx.hopeful and message.sent is not None:
-            found[message.payout[:2]] = payouts.copied(*message.sent)
+        seen = message.sent.take() if tx.hopeful and message.sent is not None else None
+        if seen is not None:
+            found[message.payout[:2]] = seen
         else:
             unseen.append(message.payout[:2])
     looked_at = await payouts.with_attempts(tx, shard, unseen) if unseen else {}
@@ -142,6 +144,8 @@ def _storable(message: Heard) -> Heard:
 
 def fit_to_keep(text: str) -> str:
     """A foreign text as PostgreSQL can store and index it: no NUL, no half of a character, not too long. Unlike texts stay unlike."""
+    if text.isascii() and len(text) <= LONGEST_TEXT and "\0" not in text:
+        return text
     kept = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
     if len(kept) <= LONGEST_TEXT:
         return kept

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,15 +23,6 @@ def _payout(row: Any) -> Payout:
     values = list(row[:_WIDTH])
     values[16] = _STATES[values[16]]
     return Payout(*values)
-
-
-_payout_values = attrgetter(*[field.name for field in fields(Payout)])
-_attempt_values = attrgetter(*[field.name for field in fields(Attempt)])
-
-
-def copied(payout: Payout, attempt: Attempt) -> tuple[Payout, Attempt]:
-    """The same once more, for work that changes what it was given and may have to begin anew."""
-    return Payout(*_payout_values(payout)), Attempt(*_attempt_values(attempt))
 
 
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
@@ -96,9 +86,6 @@ class Claimable:
     attempt: Attempt
     spoken_of_by: str | None
     clock: datetime
-
-    def copied(self) -> Claimable:
-        return Claimable(*copied(self.payout, self.attempt), self.spoken_of_by, self.clock)
 
 
 _CLAIMABLE = f"""{_COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (

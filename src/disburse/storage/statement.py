@@ -11,6 +11,7 @@ whole statement (`GuardFailed`), as a unique key or a balance below zero does. N
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,7 +152,23 @@ _OPENING = """WITH locked AS MATERIALIZED (
             (CASE WHEN count(*) = cardinality($2::int4[]) THEN 'true' ELSE 'merchants' END)::boolean AS held
         FROM locked)"""
 
+_ROWS = re.compile(r"unnest\(\{\}\) AS d \(([^)]*)\)")
+
 _statements: dict[tuple[str, ...], str] = {}
+
+
+def _filled(sql: str, types: Sequence[str], first: int) -> str:
+    """A branch with its arrays in the gap. Of a column that says the same in every row its array holds one value, for all."""
+    arrays = [f"${first + n}::{kind}[]" for n, kind in enumerate(types)]
+    names = _ROWS.search(sql)
+    if names is None:
+        return sql.format(", ".join(arrays))
+    columns = [name.strip() for name in names[1].split(",")]
+    wide = [f"u.{columns[0]}"]
+    for name, array in zip(columns[1:], arrays[1:], strict=True):
+        wide.append(f"CASE WHEN cardinality({array}) = 1 THEN ({array})[1] ELSE u.{name} END AS {name}")
+    rows = f"(SELECT {', '.join(wide)} FROM unnest({', '.join(arrays)}) AS u ({', '.join(columns)})) AS d"
+    return f"{sql[: names.start()]}{rows}{sql[names.end() :]}"
 
 
 def statement_of(branches: tuple[str, ...]) -> str:
@@ -160,8 +177,7 @@ def statement_of(branches: tuple[str, ...]) -> str:
         parts, guards, first = [_OPENING], [], 3
         for branch in branches:
             sql, types = _BRANCHES[branch]
-            arrays = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(types))
-            parts.append(f"{branch}_w AS ({sql.format(arrays)})")
+            parts.append(f"{branch}_w AS ({_filled(sql, types, first)})")
             if branch not in _MAY_BE_THERE:
                 count = f"(SELECT count(*) FROM {branch}_w) = cardinality(${first}::{types[0]}[])"
                 guards.append(f"(CASE WHEN {count} THEN '1' ELSE '{branch}' END)::int")
@@ -170,6 +186,12 @@ def statement_of(branches: tuple[str, ...]) -> str:
         told = f"payouts, postings, events, {balances}, {' + '.join(guards) or '0'}"
         _statements[branches] = f"{', '.join(parts)} SELECT {told} FROM base"
     return _statements[branches]
+
+
+def _columns(rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """Rows as columns; one that says the same in every row is said once. The first column never is: it tells how many rows."""
+    first, *more = zip(*rows, strict=True)
+    return [first, *[column[:1] if column.count(column[0]) == len(column) else column for column in more]]
 
 
 async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows: dict[str, list[Row]]) -> Any:
@@ -182,7 +204,7 @@ async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows
         return None
     arrays: list[Any] = []
     for branch in branches:
-        arrays += zip(*rows[branch], strict=True)
+        arrays += _columns(rows[branch]) if _ROWS.search(_BRANCHES[branch][0]) else zip(*rows[branch], strict=True)
     try:
         return await tx.fetchrow(statement_of(branches), shard, merchants, *arrays)
     except asyncpg.exceptions.InvalidTextRepresentationError as failed:

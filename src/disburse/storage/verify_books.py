@@ -73,7 +73,7 @@ _POSTINGS = (
         """SELECT merchant_id AS merchant, currency, account, min(number) AS posting, min(balance)::bigint AS lowest
            FROM (SELECT shard, merchant_id, currency, account, number,
                         sum(change) OVER (PARTITION BY shard, merchant_id, currency, account ORDER BY number
-                                          ROWS UNBOUNDED PRECEDING) AS balance
+                                          RANGE UNBOUNDED PRECEDING) AS balance
                  FROM (SELECT shard, merchant_id, currency, source AS account, number, -amount_minor AS change FROM postings
                        UNION ALL
                        SELECT shard, merchant_id, currency, destination, number, amount_minor FROM postings) AS sides

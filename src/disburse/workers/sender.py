@@ -17,6 +17,7 @@ from disburse.domain.ports import World
 from disburse.operations.attempts import Claim, Opened
 from disburse.operations.desk import Desk, SealBroken, StoreUnavailable
 from disburse.operations.evidence import Heard
+from disburse.operations.once import Once
 from disburse.workers.pace import Pace
 from disburse.workers.two_steps import Memory
 
@@ -98,7 +99,7 @@ class Sender:
         now = self._world.clock.now()
         started = self._world.clock.monotonic()
         claims = [
-            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, self._worker_id, self._limits.lease_s, now, one)
+            Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, self._worker_id, self._limits.lease_s, now, Once(one))
             for one in due
         ]
         for opened in await self._desk.claim(shard, claims):
@@ -151,7 +152,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         at=world.clock.now(),
         actor=f"worker:{worker}",
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
-        sent=(payout, opened.row),
+        sent=Once((payout, opened.row)),
     )
     pause = 0.1
     while True:
