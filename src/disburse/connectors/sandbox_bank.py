@@ -83,8 +83,10 @@ class _Payment:
         return _standing(self.slip.end_to_end_id, (did, self.slip.amount.minor, self.slip.amount.currency, self.line))
 
 
-_Known = tuple[Did, int, str, int]
-"""What is kept of an id: its last deed that counts, minor units, currency, first line. Small: there may be a million."""
+_Known = tuple[str, int, str, int]
+"""What is kept of an id: its last deed that counts, minor units, currency, first line. There may be a million: it is small, and
+holds no object of ours, so the garbage collector need not walk it.
+"""
 
 Tell = Callable[[Standing], Awaitable[bool]]
 """Carries a callback; True when it was acknowledged."""
@@ -168,7 +170,7 @@ class SandboxBank:
         """Do what the amount says. Every line this causes at once is on disk on return. Raises BookFault."""
         key = slip.end_to_end_id
         known = self._known.get(key)
-        if known is not None and known[0] is Did.ABSENT:
+        if known is not None and known[0] == Did.ABSENT:
             await self._book.synced(self._write(slip, Did.REFUSED))
             # The id is spent, the money is not: another attempt under another id may carry it.
             return Reply(Manner.PLAIN, Standing(key, Did.REFUSED, slip.amount, None, "declared absent", elsewhere=True))
@@ -192,7 +194,7 @@ class SandboxBank:
         known = self._known.get(end_to_end_id)
         if known is None:
             return await self._miss(end_to_end_id)
-        if known[0] is Did.ACCEPTED and rule_for(Money(known[1], known[2])).hidden:
+        if known[0] == Did.ACCEPTED and rule_for(Money(known[1], known[2])).hidden:
             return None
         await self._book.synced()
         return _standing(end_to_end_id, known)
@@ -254,11 +256,11 @@ class SandboxBank:
         """Fold one deed into what is known of an id: money that moved outweighs what did not, and absence is for ever."""
         known = self._known.get(key)
         if known is not None:
-            if latest[0] is Did.REPEAT or known[0] is Did.ABSENT:
+            if latest[0] == Did.REPEAT or known[0] == Did.ABSENT:
                 return
             if known[0] in _STICKS and latest[0] not in _STICKS:
                 return
-        self._known[key] = latest
+        self._known[key] = (Did(latest[0]).value, *latest[1:])
 
     def _stamp(self) -> str:
         return self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -275,7 +277,7 @@ def _then(rule: Rule) -> Did:
 
 
 def _standing(end_to_end_id: str, known: _Known) -> Standing:
-    did, minor, currency, line = known
+    did, minor, currency, line = Did(known[0]), *known[1:]
     if did is Did.ABSENT:
         return Standing(end_to_end_id, did)
     amount = Money(minor, currency)
