@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from disburse.api.listening import BadCertificate, CannotListen, Limits, listen, tls_context
 from disburse.protocols.wire import WireAnswer, WireRequest
@@ -603,3 +605,20 @@ def test_signals(number: signal.Signals) -> None:
         program.kill()
     assert (program.returncode, out) == (0, "over uvloop\n")
     assert [json.loads(line)["event"] for line in err.splitlines()] == ["stopping"]
+
+
+async def test_a_request_leaves_nothing_to_be_collected() -> None:
+    """What a request was made of is gone with its answer: no cycle of it waits for the garbage collector and stops everything."""
+    async with served([("/api", Obedient())]) as server:
+        wire = await server.wire()
+        await wire.send(get("/api"))
+        await wire.answer()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await wire.send(get("/api"))
+                await wire.answer()
+            assert sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects()) <= 1  # the connection's last
+        finally:
+            gc.enable()

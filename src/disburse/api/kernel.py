@@ -138,7 +138,7 @@ class Kernel:
             route.refused[refused.why](self._clock.monotonic() - began)
         except _Gone:
             return
-        whole = scope.get(WHOLE)
+        whole = scope.pop(WHOLE, None)  # so that the cycle of request and answer ends, and needs no collector
         if whole is not None and not extra and whole(answer.status, _head_of(answer), answer.body):
             return
         await send({"type": "http.response.start", "status": answer.status, "headers": _headers_of(answer) + extra})
