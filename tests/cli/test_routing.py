@@ -16,6 +16,8 @@ import pytest
 from disburse.domain.destinations import read_card
 from disburse.domain.money import Money, read_amount
 from disburse.domain.payout import Payout
+from disburse.domain.routing import Decision
+from disburse.operations.explain_routing import say_decision
 from disburse.operations.merchants import find_merchant
 from disburse.operations.payouts import Found
 from disburse.settings import load_settings
@@ -168,6 +170,12 @@ def test_health_is_told(told: Told) -> None:
     assert shown.code == 0
     for words in ("down, left alone", "50/s, 10 at once", "123.45 RUB", "in use (not in these settings)", "the connection is refused"):
         assert words in shown.out
+
+
+def test_a_route_without_objections_is_a_plain_sentence() -> None:
+    """Where no rule and no objection is to be told, the end stands alone, without a "so" that follows nothing."""
+    assert say_decision(Decision(chosen="acme")) == "acme."
+    assert say_decision(Decision(chosen=None)) == "there is no route."
 
 
 def test_a_wrong_rule_is_usage(told: Told) -> None:

@@ -129,7 +129,10 @@ def test_what_cannot_be_asked_for(office: Office) -> None:
     assert office.commands.no(*resolve, "paid", "--evidence", "x", DISBURSE_OPERATOR=office.anna)["name"] == "nothing_to_resolve"
     office.commands.no(*resolve, "perhaps", "--evidence", "x", DISBURSE_OPERATOR=office.anna, code=2)
     office.commands.no(*resolve, "paid", "--evidence", " ", DISBURSE_OPERATOR=office.anna, code=2)
-    office.commands.no(*resolve, "paid", "--evidence", "@/nowhere", DISBURSE_OPERATOR=office.anna)
+    missing = office.commands.no(*resolve, "paid", "--evidence", "@/nowhere", DISBURSE_OPERATOR=office.anna, code=2)
+    assert missing["message"].startswith("The evidence in /nowhere cannot be read: No such file or directory. Name a file after @")
+    for amount, currency in (("0", "RUB"), ("1,5", "RUB"), ("1.50", "RBU")):
+        assert office.commands.no("withdraw", LOGIN, amount, currency, DISBURSE_OPERATOR=office.anna, code=2)["next"]
     office.commands.no("approvals", "approve", "x", DISBURSE_OPERATOR=office.anna, code=2)
     nobody = "00000000-0000-7000-8000-000000000001"
     for act in ("approve", "refuse"):

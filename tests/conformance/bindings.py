@@ -16,10 +16,12 @@ from typing import Any, Final
 from tests.conformance.pages import Statement
 
 FOLDER: Final = Path(__file__).parent
+CONNECTORS: Final = FOLDER.parent / "connectors"
+"""Where the tests are that hold our connectors to what binds a driver."""
 APART: Final = ("driver", "source", "registry", "nobody")
 """Whom a statement may bind beside the server, each with a reason."""
 
-_KEYS = frozenset({"says", "server", "exception", *APART})
+_KEYS = frozenset({"says", "server", "connector", "exception", *APART})
 _RUNS = frozenset({"served", "server"})
 _SERVER = re.compile(r"\b(?:Server|our server|Our server)\b")
 _REFERENCE = re.compile(r"(test_\w+\.py)::(test_\w+)(?:\[(.+)\])?")
@@ -27,12 +29,16 @@ _REFERENCE = re.compile(r"(test_\w+\.py)::(test_\w+)(?:\[(.+)\])?")
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """`says` are the statement's first words, `server` its tests, `apart` reasons by class, `exception` what no test shows."""
+    """`says` are the statement's first words, `server` its tests, `apart` reasons by class, `exception` what no test shows.
+
+    `connector` are tests of `tests/connectors/`: a driver's statement that our connector is held to.
+    """
 
     says: str
     server: tuple[str, ...]
     apart: Mapping[str, str]
     exception: str | None
+    connector: tuple[str, ...] = ()
 
 
 def load(path: Path = FOLDER / "bindings.toml") -> tuple[dict[str, Binding], dict[str, str]]:
@@ -51,13 +57,15 @@ def load(path: Path = FOLDER / "bindings.toml") -> tuple[dict[str, Binding], dic
 
 def _binding(entry: Mapping[str, Any]) -> Binding:
     apart = {kind: entry[kind] for kind in APART if kind in entry}
-    return Binding(entry["says"], tuple(entry.get("server", ())), apart, entry.get("exception"))
+    return Binding(
+        entry["says"], tuple(entry.get("server", ())), apart, entry.get("exception"), tuple(entry.get("connector", ()))
+    )
 
 
-def collect_tests(folder: Path = FOLDER) -> dict[str, frozenset[str]]:
+def collect_tests(folder: Path = FOLDER, takes: frozenset[str] = _RUNS) -> dict[str, frozenset[str]]:
     """The tests of a folder that talk to a running server, `file::name`, with the ids of their cases if the source spells them out.
 
-    Such a test takes the fixture `served`, or starts an installation of its own on `server`.
+    Such a test takes the fixture `served`, or starts an installation of its own on `server`. Where `takes` is empty, all tests count.
     """
     found = {}
     for path in sorted(folder.glob("test_*.py")):
@@ -65,9 +73,9 @@ def collect_tests(folder: Path = FOLDER) -> dict[str, frozenset[str]]:
         tables = dict(_table(node) for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign))
         for node in tree.body:
             if (
-                isinstance(node, ast.FunctionDef)
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
                 and node.name.startswith("test_")
-                and _RUNS & {a.arg for a in node.args.args}
+                and (not takes or takes & {a.arg for a in node.args.args})
             ):
                 found[f"{path.name}::{node.name}"] = frozenset(
                     one for decorator in node.decorator_list for one in _cases(decorator, tables)
@@ -103,7 +111,10 @@ def _ids(value: ast.expr, tables: Mapping[str, list[str]]) -> list[str]:
 
 
 def faults(
-    statements: Sequence[Statement], bindings: Mapping[str, Binding], tests: Mapping[str, frozenset[str]]
+    statements: Sequence[Statement],
+    bindings: Mapping[str, Binding],
+    tests: Mapping[str, frozenset[str]],
+    connector: Mapping[str, frozenset[str]],
 ) -> list[str]:
     """Everything that is wrong: a statement that binds nobody known, a test that is not there, a binding that is left over."""
     found = []
@@ -114,11 +125,13 @@ def faults(
         if binding is None:
             found.append(f"{statement.number} binds nobody: {statement.text}")
             continue
-        found += [f"{statement.number} {fault}" for fault in _faults_of(statement, binding, tests)]
+        found += [f"{statement.number} {fault}" for fault in _faults_of(statement, binding)]
+        found += [f"{statement.number} {fault}" for fault in _missing(binding.server, tests)]
+        found += [f"{statement.number} {fault}" for fault in _missing(binding.connector, connector)]
     return found
 
 
-def _faults_of(statement: Statement, binding: Binding, tests: Mapping[str, frozenset[str]]) -> list[str]:
+def _faults_of(statement: Statement, binding: Binding) -> list[str]:
     found = []
     if not binding.says or not statement.text.startswith(binding.says):
         found.append(f"says something else: {statement.text}")
@@ -130,7 +143,14 @@ def _faults_of(statement: Statement, binding: Binding, tests: Mapping[str, froze
         found.append("has a class without a reason")
     if binding.exception is not None and not binding.server:
         found.append("has an exception and no test")
-    for test in binding.server:
+    if binding.connector and "driver" not in binding.apart:
+        found.append("has a connector's test and binds no driver")
+    return found
+
+
+def _missing(named: Sequence[str], tests: Mapping[str, frozenset[str]]) -> list[str]:
+    found = []
+    for test in named:
         match = _REFERENCE.fullmatch(test)
         name = f"{match[1]}::{match[2]}" if match else test
         if name not in tests:

@@ -9,18 +9,19 @@ from fnmatch import fnmatchcase
 import pytest
 
 from tests.conformance import generate
-from tests.conformance.bindings import Binding, collect_tests, faults, load
+from tests.conformance.bindings import CONNECTORS, Binding, collect_tests, faults, load
 from tests.conformance.pages import Statement, read_pages, sentences, split
 from tests.conformance.vectors import load as load_vectors
 
 STATEMENTS = read_pages()
 BINDINGS, NOTES = load()
 TESTS = collect_tests()
+OF_CONNECTORS = collect_tests(CONNECTORS, frozenset())
 
 
 def test_everything_fits_together() -> None:
-    """Every statement has a class; whatever binds the server has a test, and it is there."""
-    assert faults(STATEMENTS, BINDINGS, TESTS) == []
+    """Every statement has a class; whatever binds the server has a test, and every test that is named is there."""
+    assert faults(STATEMENTS, BINDINGS, TESTS, OF_CONNECTORS) == []
 
 
 def test_the_file_is_fresh() -> None:
@@ -68,6 +69,11 @@ WRONG = {
     "no-test-name": ({"U1.7": replace(GOOD, server=("later",))}, "which is not there"),
     "another-text": ({"U1.7": replace(GOOD, says="Server: give")}, "says something else"),
     "no-reason": ({"U1.7": replace(GOOD, apart={"driver": " "})}, "without a reason"),
+    "connector-without-driver": ({"U1.7": replace(GOOD, connector=("test_a.py::test_b",))}, "binds no driver"),
+    "no-such-connector-test": (
+        {"U1.7": replace(GOOD, apart={"driver": "why"}, connector=("test_a.py::test_x",))},
+        "which is not there",
+    ),
     "left-over": ({"U1.7": GOOD, "U1.8": GOOD}, "is no statement"),
 }
 
@@ -76,8 +82,8 @@ WRONG = {
 def test_what_is_wrong_is_found(case: str) -> None:
     """Each thing that can be wrong between pages, bindings and tests is found and named."""
     bindings, told = WRONG[case]
-    assert told in " ".join(faults([RULE], bindings, KNOWN))
-    assert faults([RULE], {"U1.7": GOOD}, KNOWN) == []
+    assert told in " ".join(faults([RULE], bindings, KNOWN, KNOWN))
+    assert faults([RULE], {"U1.7": GOOD}, KNOWN, KNOWN) == []
 
 
 PAGE = """> Copied from elsewhere. Not a statement.

@@ -470,7 +470,7 @@ async def test_no_secret_is_read_before_it_is_needed(tmp_path: Path) -> None:
         assert isinstance(await connector.answers(1.0), Unknown)
         assert isinstance(await connector.inquire(QUESTION), Unknown)
         own = provider.connector(decisions=str(tmp_path / "none.toml"))
-        with pytest.raises(OSError):
+        with pytest.raises(BadDecisions, match=r"none\.toml cannot be read: No such file or directory"):
             await own.start(_nobody)
         assert isinstance(await own.submit(provider.order()), NotSent)
         assert provider.methods == []

@@ -146,6 +146,26 @@ async def test_states_after_an_execute(name: str) -> None:
         assert isinstance(outcome, Unknown)
 
 
+@pytest.mark.parametrize("name", [name for name in of("executeOperation", "getOperationState") if "sign" in VECTORS[name]])
+async def test_what_is_signed(name: str) -> None:
+    """With the vector's token, operation and key, execute and state go out with the vector's own Sign and Authorization."""
+    vector = VECTORS[name]
+    params, headers = vector["request"]["decoded"]["params"], vector["request"]["headers"]
+    reference = params["PayoutOperationId"]
+    keys = {"sign_secret_key": vector["sign"]["sign_secret_key"], "bearer": headers["Authorization"].removeprefix("Bearer ")}
+    made = envelope({"State": {"Code": 0, "Desc": ""}, "PayoutOperationId": reference, "PayoutOperationState": "Created"})
+    given = envelope({"State": {"Code": 0, "Desc": ""}, "UserToken": params["UserToken"]})
+    async with upstream(getusertoken=given, createoperation=made) as provider:
+        connector = provider.connector(**keys)
+        if vector["method"] == "executeOperation":
+            await connector.submit(provider.order())
+        else:
+            await connector.inquire(Question("id-1", reference, 5.0))
+        asked = provider.sent[-1]
+    assert (asked.method, asked.params) == (vector["method"], params)
+    assert (asked.headers["sign"], asked.headers["authorization"]) == (vector["sign"]["sha256"], headers["Authorization"])
+
+
 def test_every_state_is_shown() -> None:
     """The vectors hold each word of the page's table."""
     assert {VECTORS[name]["response"]["body"]["Result"]["PayoutOperationState"] for name in of("GetOperationState")} == set(STATES)

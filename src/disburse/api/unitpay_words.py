@@ -85,11 +85,6 @@ def language_of(merchant: Merchant) -> Language:
     return "en" if merchant.language == "en" else "ru"
 
 
-def status_of(payout: Payout) -> Status:
-    """The payout's status. A frozen one that was shown final keeps that word; any other is not completed (design section 3)."""
-    return _STATUS[payout.state]
-
-
 def encode_state(payout: Payout, available_minor: int, merchant: Merchant) -> bytes:
     """The answer that tells a stored payout's state, with what the merchant can still spend."""
     status, language = _STATUS[payout.state], language_of(merchant)

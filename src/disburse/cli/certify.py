@@ -28,7 +28,7 @@ _LEAVES: Final = {
 }
 
 
-def certify(name: str, *, place: Place = HERE) -> int:
+def certify(name: str, /, *, place: Place = HERE) -> int:
     """Try a connector against a provider that misbehaves, on this machine alone, and keep the grade. Exit 1 unless it is A.
 
     Its provider is simulated by its kind, so nothing leaves the machine and no money moves. The certificate is kept in the

@@ -81,6 +81,7 @@ def list_all(
 @app.command
 def check(
     name: str,
+    /,
     *,
     banks: Annotated[bool, Parameter(negative="", help="Ask for the provider's list of banks as well.")] = False,
     place: Place = HERE,

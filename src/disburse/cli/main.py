@@ -36,7 +36,7 @@ _COMMANDS: Final = (
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet: list them, end one by two persons."),
     ("approvals", "approvals:app", _PAYOUTS, "What waits for a second person's yes: list, show, approve, refuse."),
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
-    ("connector", "connector:app", _HOUSE, "The providers that are configured: show them, ask them."),
+    ("connector", "connector:app", _HOUSE, "The providers that are configured: show, ask and certify them; how they are."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),
     ("keys", "keys:app", _HOUSE, "The keys that seal destinations: show, rotate."),
     ("quarantine", "quarantine:quarantine", _HOUSE, "Whether a restored database is held back; release it."),

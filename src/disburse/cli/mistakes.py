@@ -52,7 +52,7 @@ _NEXT: Final[Mapping[str, str]] = {
     "no_such_attempt": "See them: disburse payout show PAYOUT.",
     "nothing_to_resolve": "See how it stands: disburse explain PAYOUT.",
     "still_open": "Wait until the lease has run out (setting lease_s), then ask again.",
-    "no_such_top_up": "See its events, or the references in your own records.",
+    "no_such_top_up": "Name it as it was booked, by its --reference. One booked without cannot be reversed: ask for a withdrawal.",
     "not_available": "Nothing was done. Ask for less, or wait until payouts under way have ended.",
     "reference_reused": "Nothing was booked. Use the reference of this payment alone, or leave --reference out.",
     "account_full": "Nothing was booked. Look at the amount again.",
@@ -62,6 +62,8 @@ _NEXT: Final[Mapping[str, str]] = {
     "not_quarantined": "There is nothing to release.",
     "no_such_connector": "See which there are: disburse connector list.",
     "file_in_use": "Stop the other process, or take another file.",
+    "bad_amount": "Write it with a dot, as in 1000 or 1000.50.",
+    "bad_currency": "Three capitals such as RUB or TST (test money), or USDT.",
     "bad_settings": "Mend the settings file, the environment or the command line, and try again.",
 }  # fmt: skip
 

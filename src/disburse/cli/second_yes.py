@@ -26,14 +26,18 @@ _GUID: Final = re.compile(r"\{?[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{
 
 
 def read_evidence(given: str) -> HandedIn:
-    """A text, or `@FILE`. Raises OSError for the file, and BadUsage."""
+    """A text, or `@FILE`. Raises BadUsage, also for a file that cannot be read."""
     if not given.startswith("@"):
         if not given.strip():
             raise BadUsage("Evidence is a text, or @FILE.")
         return hand_in(given.encode("utf-8", "backslashreplace"))
     path = Path(given[1:])
-    with path.open("rb") as file:
-        raw = file.read(LARGEST_FILE + 1)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as fault:
+        why = fault.strerror or type(fault).__name__
+        raise BadUsage(f"The evidence in {path} cannot be read: {why}. Name a file after @, or give a text without it.") from None
     if not raw or len(raw) > LARGEST_FILE:
         raise BadUsage(f"A file of evidence has 1 to {LARGEST_FILE:,} bytes.")
     return hand_in(raw, path.name)

@@ -120,7 +120,7 @@ class IntellectMoneyConnector:
     async def start(self, hear: Hear) -> None:
         """Read the secrets, the decision table and the files that connections need. This provider never calls back.
 
-        Raises BadIntellectMoneySettings, BadDecisions, what reading a secret raises, and OSError.
+        Raises BadIntellectMoneySettings, BadDecisions, and what reading a secret raises.
         """
         self._made_ready()
         self._transport.open()

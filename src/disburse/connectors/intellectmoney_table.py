@@ -136,8 +136,11 @@ class DecisionTable:
 
 
 def load_decisions(path: Path | None = None) -> DecisionTable:
-    """The table that ships, or an operator's. Raises BadDecisions, and OSError when the file cannot be read."""
-    raw = (resources.files(__package__).joinpath(_SHIPPED) if path is None else path).read_bytes()
+    """The table that ships, or an operator's. Raises BadDecisions, also when the file cannot be read."""
+    try:
+        raw = (resources.files(__package__).joinpath(_SHIPPED) if path is None else path).read_bytes()
+    except OSError as fault:
+        raise BadDecisions(f"The decision table {path} cannot be read: {fault.strerror}.") from None
     try:
         return DecisionTable(msgspec.toml.decode(raw, type=_File))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as fault:

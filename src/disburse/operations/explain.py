@@ -134,7 +134,7 @@ def explain(told: Story, now: datetime, outlook: Decision | None = None) -> Expl
     if outlook is not None and outlook.waits:
         further = f"It stays queued, and can be cancelled, until a provider can take it. Now: {say_decision(outlook)}"
     elif outlook is not None:
-        further += f" As things are now: {say_decision(outlook)}"
+        further += f" The route now: {say_decision(outlook)}"
     return Explanation(_lines(told), why, further)
 
 

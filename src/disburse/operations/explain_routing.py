@@ -34,14 +34,14 @@ def say_decision(decision: Decision) -> str:
     elif decision.rules:
         parts.append("no rule fits, so all providers in the order of the settings")
     parts += [f"not {one.connector}: {_objection(one)}" for one in decision.objections]
-    parts.append(_end(decision))
+    parts.append(f"so {_end(decision)}" if parts else _end(decision))
     return "; ".join(parts) + "."
 
 
 def _end(decision: Decision) -> str:
     if decision.chosen is not None:
-        return f"so {decision.chosen}"
-    return "so it waits" if decision.waits else "so there is no route"
+        return decision.chosen
+    return "it waits" if decision.waits else "there is no route"
 
 
 def _objection(one: Objection) -> str:

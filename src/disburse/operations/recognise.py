@@ -68,9 +68,6 @@ class Recognition:
     async def by_login(self, login: str) -> Merchant | None:
         return await self._by("login", digest(login.strip().lower()))
 
-    async def by_bearer(self, token: str) -> Merchant | None:
-        return await self._by("bearer", digest(token))
-
     def forget(self) -> None:
         """Read settings afresh from now on."""
         self._cache.clear()

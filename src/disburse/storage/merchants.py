@@ -90,15 +90,6 @@ async def find(tx: Transaction, kind: str, key_digest: bytes) -> tuple[int, int]
     return (row[0], row[1]) if row is not None else None
 
 
-async def drop_lookup(tx: Transaction, kind: str, key_digest: bytes) -> None:
-    await tx.execute(
-        "DELETE FROM lookups WHERE shard = $1 AND kind = $2 AND key_digest = $3",
-        shard_of_lookup(key_digest),
-        kind,
-        key_digest,
-    )
-
-
 async def next_number(tx: Transaction) -> int:
     """The next merchant's number, from the installation's own row."""
     number: int = await tx.fetchval("UPDATE installation SET merchants = merchants + 1 RETURNING merchants")
