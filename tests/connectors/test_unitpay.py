@@ -301,6 +301,20 @@ async def test_garbage_is_doubt(serve: Serve, raw: bytes) -> None:
         assert isinstance(await up.connector.inquire(question(reference="1")), Unknown)
 
 
+async def test_only_the_list_of_banks_may_be_long(serve: Serve) -> None:
+    """A thousand orders are under way at once: of an answer about one of them little is read, else a provider fills our memory."""
+    long = "x" * 100_000
+    server = await serve(says(http(result("success", message=long))))
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == Unknown("the answer is too long")
+        assert await up.connector.inquire(question()) == Unknown("the answer is too long")
+        assert await up.connector.balance(20) == Unknown("the answer is too long")
+    server = await serve(says(http({"result": [{"member_id": "1", "name": "b"}, {"member_id": "2", "name": long}]})))
+    async with upstream(server.url) as up:
+        found = await up.connector.banks(20)
+        assert not isinstance(found, Unknown) and [bank.bank_id for bank in found] == ["1", "2"]
+
+
 async def test_nobody_there_is_proof_for_an_order_and_nothing_for_a_question() -> None:
     """A refused connection: the order was not sent; what became of an earlier one is not known."""
     async with upstream("http://127.0.0.1:1/api") as up:
