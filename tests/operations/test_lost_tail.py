@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from disburse.domain.identifiers import end_to_end_id
-from disburse.domain.outcomes import Absent, Accepted, Settled, Unknown, Verdict
+from disburse.domain.outcomes import Absent, Accepted, Rejected, Settled, Unknown, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.operations import attempts
 from disburse.operations.attempts import Claim
 from disburse.operations.evidence import Heard
+from disburse.operations.once import Once
+from disburse.storage import payouts as stored
 from tests.operations.shop import OTHER, SANDBOX, Shop
 
 
@@ -81,3 +83,26 @@ async def test_accounts_that_were_forgotten_are_made_again(shop: Shop) -> None:
         with pytest.raises(AssertionError, match="balances"):
             await shop.claim(payout)
     assert await shop.claim(payout) is not None
+
+
+async def test_what_is_spoken_of_after_it_was_found_due_is_not_sent(shop: Shop) -> None:
+    """A provider's word that comes between finding an attempt due and claiming it counts: nobody else is given the order."""
+    shop.routes = [OTHER, SANDBOX]
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    [found] = await shop.database.run(lambda tx: stored.due(tx, 0, shop.now(), 10))
+    await shop.hear(told(shop, payout.base, Settled("p")))
+    one = [Claim(payout.payout_id, 1, 1, "worker-a", 30, shop.now(), Once(found))]
+    assert await shop.write(lambda tx: attempts.claim(tx, 0, one, routes=shop.routes)) == [None]
+    assert (await shop.attempt(payout)).connector == "sandbox"
+
+
+async def test_an_answer_from_a_forgotten_life_ends_no_other_providers_attempt(shop: Shop) -> None:
+    """The claim is lost while its call runs, and another worker sends through another provider: the first answer is not about that."""
+    shop.routes = [OTHER, SANDBOX]
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    first = await shop.opened(payout)
+    await shop.rows("UPDATE attempts SET connector = 'sandbox', owner = 'worker-b' WHERE payout_id = $1 RETURNING 1", payout.payout_id)
+    assert (await shop.hear_of(first, Rejected("card closed"))).effect == "unmatched"
+    assert await shop.attempts(payout) == ["open"]

@@ -320,7 +320,7 @@ class _Changes:
     def _end_live(self, payout: Payout, ended: AttemptState, message: Heard) -> None:
         """The live attempt ends beside the one that was spoken of: nothing of it is sent or asked about any more."""
         live, turns, _ = self._facts.live[payout.payout_id]
-        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None)
+        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None, None)
         self._unit.add("heard", row)
 
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
@@ -362,7 +362,7 @@ class _Changes:
         for (payout_id, number), before_attempt in self._attempt_before.items():
             one = self._attempts[payout_id, number]
             self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
-                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference))  # fmt: skip
+                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.connector))  # fmt: skip
 
 
 def describe(verdict: Verdict) -> str:
