@@ -146,6 +146,20 @@ async def test_a_result_that_does_not_fit_is_doubt(serve: Serve, body: dict[str,
         assert up.alerts.told == [("up", alert, None)]
 
 
+@pytest.mark.parametrize("status", ["success", "error"])
+@pytest.mark.parametrize("http_status", [200, 302, 404, 429, 502])
+async def test_an_end_that_names_no_payout_is_doubt(serve: Serve, status: str, http_status: int) -> None:
+    """Every page shows the payout's number: two words that anything on the way may say end no payout, neither paid nor refused."""
+    server = await serve(says(http({"result": {"status": status, "message": "upstream"}}, http_status)))
+    async with upstream(server.url) as up:
+        assert isinstance(await up.connector.submit(order()), Unknown)
+        assert isinstance(await up.connector.inquire(question(reference="114233")), Unknown)
+        assert up.alerts.told == [("up", "echo_differs", None)] * 2
+    server = await serve(says(http({"result": {"status": status, "transactionId": "1782"}})))
+    async with upstream(server.url) as up:
+        assert isinstance(await up.connector.inquire(question()), Settled | Rejected)
+
+
 async def test_a_question_is_answered_about_the_same_payout(serve: Serve) -> None:
     """Once we have the provider's number, an answer about another number is no answer."""
     server = await serve(says(http(result("error"))))
