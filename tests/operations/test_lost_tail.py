@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from disburse.domain.identifiers import end_to_end_id
-from disburse.domain.outcomes import Absent, Accepted, Rejected, Settled, Unknown, Verdict
+from disburse.domain.outcomes import Absent, Accepted, NotSent, Rejected, Settled, Unknown, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.operations import attempts
 from disburse.operations.attempts import Claim
@@ -103,6 +103,28 @@ async def test_an_answer_from_a_forgotten_life_ends_no_other_providers_attempt(s
     await shop.merchant(1, money=5000)
     payout = await shop.paid_out(1)
     first = await shop.opened(payout)
-    await shop.rows("UPDATE attempts SET connector = 'sandbox', owner = 'worker-b' WHERE payout_id = $1 RETURNING 1", payout.payout_id)
+    await shop.rows(
+        """UPDATE attempts SET connector = 'sandbox', owner = 'worker-b', opened_at = opened_at + interval '1 s'
+           WHERE payout_id = $1 RETURNING 1""",
+        payout.payout_id,
+    )
     assert (await shop.hear_of(first, Rejected("card closed"))).effect == "unmatched"
     assert await shop.attempts(payout) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [(NotSent("refused"), "open"), (Absent("no key"), "open"), (Rejected("no money"), "open"), (Unknown("?"), "open"),
+     (Accepted("p"), "accepted"), (Settled("p"), "settled")],
+)  # fmt: skip
+async def test_an_answer_from_a_forgotten_life_proves_no_refusal(shop: Shop, verdict: Verdict, state: str) -> None:
+    """The claim is lost while its call runs, and another worker sends the same id: what came of the first call ends nothing else."""
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    first = await shop.opened(payout)
+    await shop.rows(
+        """UPDATE attempts SET owner = 'worker-b', opened_at = opened_at + interval '1 s' WHERE payout_id = $1 RETURNING 1""",
+        payout.payout_id,
+    )
+    await shop.hear_of(first, verdict)
+    assert await shop.attempts(payout) == [state]

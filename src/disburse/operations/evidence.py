@@ -41,6 +41,7 @@ class Heard:
     `asked_at`: of an answer to an inquiry, when the question was put, by the database's clock.
     `sent`: of the answer to a call, the payout and the attempt as its sender wrote them when it opened the attempt. A hopeful
     record takes them for true: the statement's guards decide whether anything happened to them since.
+    `opened_at`: of the answer to a call, when the attempt was opened for that call.
     """
 
     connector: str
@@ -53,6 +54,7 @@ class Heard:
     payout: tuple[UUID, int, int] | None = None
     asked_at: datetime | None = None
     sent: Once[tuple[Payout, Attempt]] | None = field(default=None, repr=False, compare=False)
+    opened_at: datetime | None = None
 
     @property
     def digest(self) -> bytes:
@@ -209,6 +211,16 @@ async def _returns(tx: Transaction, shard: int, messages: Sequence[Heard]) -> se
     return await payouts.returns_booked(tx, shard, which) if which else set()
 
 
+def _of_another_sending(message: Heard, attempt: Attempt) -> bool:
+    """Whether this is no answer to the call that the attempt is open for, but to one that the database forgot.
+
+    Of such an answer, as of that to a repeat, only "has it" and "paid" are believed: that one call was refused or not sent says
+    nothing about the other, which may be under way.
+    """
+    another = message.opened_at is not None and message.opened_at != attempt.opened_at
+    return another and not isinstance(message.verdict, Accepted | Settled)
+
+
 class _Changes:
     """Payouts and attempts as the messages change them, each written once with the state it had before."""
 
@@ -241,7 +253,7 @@ class _Changes:
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
         effect, clock_at = "nothing", stored_at(self._facts, message, attempt)
-        if not self._returned_before(payout, message):
+        if not self._returned_before(payout, message) and not _of_another_sending(message, attempt):
             effect = self._change(payout, attempt, rule(case, message.verdict), message)
         self._store(message, payout, attempt, effect, clock_at)
         return Applied(payout, effect)
@@ -362,7 +374,7 @@ class _Changes:
         for (payout_id, number), before_attempt in self._attempt_before.items():
             one = self._attempts[payout_id, number]
             self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
-                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.connector))  # fmt: skip
+                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.opened_at))  # fmt: skip
 
 
 def describe(verdict: Verdict) -> str:

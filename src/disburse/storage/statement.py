@@ -32,7 +32,7 @@ _EVIDENCE_TYPES = ("text", "bytea", "int4", "uuid", "int4", "text", "text", "tex
 
 # name, statement with a gap for the arrays, their types. Every branch returns one row a written row, so that they can be counted.
 # The state that a row must have comes as a value: written as 'due', it would let the planner walk the index of all that is due.
-# What a provider spoke of is opened for nobody, and an attempt changes only by what its own provider said.
+# What a provider spoke of is opened for nobody, and an attempt changes only as it was opened when it was read.
 # `held` stands in every branch, so that nothing is touched before every lock is had.
 _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "payouts": (
@@ -80,10 +80,11 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
                ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference),
                asked = CASE WHEN d.state = d.before THEN a.asked ELSE 0 END
            FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference,
-               connector)
+               opened)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
-               AND (d.connector IS NULL OR a.connector = d.connector) AND (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text", "text"),
+               AND (d.opened IS NULL OR a.opened_at = d.opened) AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text",
+         "timestamptz"),
     ),
     "postings": (
         """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,

@@ -153,6 +153,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         actor=f"worker:{worker}",
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
         sent=Once((payout, opened.row)),
+        opened_at=opened.row.opened_at,
     )
     pause = 0.1
     while True:
