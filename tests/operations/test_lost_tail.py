@@ -126,5 +126,10 @@ async def test_an_answer_from_a_forgotten_life_proves_no_refusal(shop: Shop, ver
         """UPDATE attempts SET owner = 'worker-b', opened_at = opened_at + interval '1 s' WHERE payout_id = $1 RETURNING 1""",
         payout.payout_id,
     )
-    await shop.hear_of(first, verdict)
-    assert await shop.attempts(payout) == [state]
+    message = shop.message(first, verdict)
+    for _ in range(2):
+        await shop.hear(message)
+        assert await shop.attempts(payout) == [state]
+    row = await shop.attempt(payout)
+    again = await shop.hear_of(replace(first, payout=await shop.read(payout), row=row), verdict)
+    assert again.effect != "nothing"

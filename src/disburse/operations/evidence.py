@@ -96,6 +96,7 @@ async def weigh(
     """Apply messages whose payouts are known, under the lock that the unit holds. The caller writes the unit."""
     tx, shard = unit.tx, unit.shard
     found = await _found(tx, shard, placed)
+    placed = [_apart(message, found) for message in placed]
     facts = await read_facts(tx, shard, placed, found, absence)
     if facts.missed:
         apart = [facts.told_apart(message) for message in placed]
@@ -180,7 +181,8 @@ def _is_first_answer(message: Heard, found: dict[tuple[UUID, int], tuple[Payout,
     if message.kind != "answer" or message.payout is None or message.payout[:2] not in found:
         return False
     payout, attempt = found[message.payout[:2]]
-    return attempt.state is AttemptState.OPEN and payout.frozen is None
+    of_this_call = not _of_another_sending(message, attempt)
+    return attempt.state is AttemptState.OPEN and payout.frozen is None and of_this_call
 
 
 async def _known(tx: Transaction, shard: int, messages: Sequence[Heard]) -> set[tuple[str, bytes]]:
@@ -219,6 +221,14 @@ def _of_another_sending(message: Heard, attempt: Attempt) -> bool:
     """
     another = message.opened_at is not None and message.opened_at != attempt.opened_at
     return another and not isinstance(message.verdict, Accepted | Settled)
+
+
+def _apart(message: Heard, found: dict[tuple[UUID, int], tuple[Payout, Attempt]]) -> Heard:
+    """An answer to another sending is a row of its own: the call under way may be answered in the same words."""
+    seen = found.get(message.payout[:2]) if message.payout else None
+    if seen is None or not _of_another_sending(message, seen[1]):
+        return message
+    return replace(message, content=f"{message.content}\nto the call of {message.opened_at}")
 
 
 class _Changes:
