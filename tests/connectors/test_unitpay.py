@@ -146,6 +146,20 @@ async def test_a_result_that_does_not_fit_is_doubt(serve: Serve, body: dict[str,
         assert up.alerts.told == [("up", alert, None)]
 
 
+@pytest.mark.parametrize("status", ["success", "error"])
+@pytest.mark.parametrize("http_status", [200, 302, 404, 429, 502])
+async def test_an_end_that_names_no_payout_is_doubt(serve: Serve, status: str, http_status: int) -> None:
+    """Every page shows the payout's number: two words that anything on the way may say end no payout, neither paid nor refused."""
+    server = await serve(says(http({"result": {"status": status, "message": "upstream"}}, http_status)))
+    async with upstream(server.url) as up:
+        assert isinstance(await up.connector.submit(order()), Unknown)
+        assert isinstance(await up.connector.inquire(question(reference="114233")), Unknown)
+        assert up.alerts.told == [("up", "echo_differs", None)] * 2
+    server = await serve(says(http({"result": {"status": status, "transactionId": "1782"}})))
+    async with upstream(server.url) as up:
+        assert isinstance(await up.connector.inquire(question()), Settled | Rejected)
+
+
 async def test_a_question_is_answered_about_the_same_payout(serve: Serve) -> None:
     """Once we have the provider's number, an answer about another number is no answer."""
     server = await serve(says(http(result("error"))))
@@ -299,6 +313,20 @@ async def test_garbage_is_doubt(serve: Serve, raw: bytes) -> None:
         assert isinstance(await up.connector.submit(order()), Unknown)
         assert len(server.requests) == 1
         assert isinstance(await up.connector.inquire(question(reference="1")), Unknown)
+
+
+async def test_only_the_list_of_banks_may_be_long(serve: Serve) -> None:
+    """A thousand orders are under way at once: of an answer about one of them little is read, else a provider fills our memory."""
+    long = "x" * 100_000
+    server = await serve(says(http(result("success", message=long))))
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == Unknown("the answer is too long")
+        assert await up.connector.inquire(question()) == Unknown("the answer is too long")
+        assert await up.connector.balance(20) == Unknown("the answer is too long")
+    server = await serve(says(http({"result": [{"member_id": "1", "name": "b"}, {"member_id": "2", "name": long}]})))
+    async with upstream(server.url) as up:
+        found = await up.connector.banks(20)
+        assert not isinstance(found, Unknown) and [bank.bank_id for bank in found] == ["1", "2"]
 
 
 async def test_nobody_there_is_proof_for_an_order_and_nothing_for_a_question() -> None:

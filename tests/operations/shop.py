@@ -108,7 +108,10 @@ class Shop:
         payout = opened.payout
         where = (payout.payout_id, opened.attempt, payout.merchant_id)
         sent = Once((payout, opened.row)) if kind == "answer" else None
-        return Heard(opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent)
+        at = opened.row.opened_at if kind == "answer" else None
+        return Heard(
+            opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent, opened_at=at
+        )  # fmt: skip
 
     async def hear(self, *messages: Heard) -> list[Applied]:
         return await self.write(lambda tx: evidence.record(tx, self.shard, messages, routes=self.routes))

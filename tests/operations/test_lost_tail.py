@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from disburse.domain.identifiers import end_to_end_id
-from disburse.domain.outcomes import Absent, Accepted, Settled, Unknown, Verdict
+from disburse.domain.outcomes import Absent, Accepted, NotSent, Rejected, Settled, Unknown, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.operations import attempts
 from disburse.operations.attempts import Claim
 from disburse.operations.evidence import Heard
+from disburse.operations.once import Once
+from disburse.storage import payouts as stored
 from tests.operations.shop import OTHER, SANDBOX, Shop
 
 
@@ -81,3 +83,53 @@ async def test_accounts_that_were_forgotten_are_made_again(shop: Shop) -> None:
         with pytest.raises(AssertionError, match="balances"):
             await shop.claim(payout)
     assert await shop.claim(payout) is not None
+
+
+async def test_what_is_spoken_of_after_it_was_found_due_is_not_sent(shop: Shop) -> None:
+    """A provider's word that comes between finding an attempt due and claiming it counts: nobody else is given the order."""
+    shop.routes = [OTHER, SANDBOX]
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    [found] = await shop.database.run(lambda tx: stored.due(tx, 0, shop.now(), 10))
+    await shop.hear(told(shop, payout.base, Settled("p")))
+    one = [Claim(payout.payout_id, 1, 1, "worker-a", 30, shop.now(), Once(found))]
+    assert await shop.write(lambda tx: attempts.claim(tx, 0, one, routes=shop.routes)) == [None]
+    assert (await shop.attempt(payout)).connector == "sandbox"
+
+
+async def test_an_answer_from_a_forgotten_life_ends_no_other_providers_attempt(shop: Shop) -> None:
+    """The claim is lost while its call runs, and another worker sends through another provider: the first answer is not about that."""
+    shop.routes = [OTHER, SANDBOX]
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    first = await shop.opened(payout)
+    await shop.rows(
+        """UPDATE attempts SET connector = 'sandbox', owner = 'worker-b', opened_at = opened_at + interval '1 s'
+           WHERE payout_id = $1 RETURNING 1""",
+        payout.payout_id,
+    )
+    assert (await shop.hear_of(first, Rejected("card closed"))).effect == "unmatched"
+    assert await shop.attempts(payout) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [(NotSent("refused"), "open"), (Absent("no key"), "open"), (Rejected("no money"), "open"), (Unknown("?"), "open"),
+     (Accepted("p"), "accepted"), (Settled("p"), "settled")],
+)  # fmt: skip
+async def test_an_answer_from_a_forgotten_life_proves_no_refusal(shop: Shop, verdict: Verdict, state: str) -> None:
+    """The claim is lost while its call runs, and another worker sends the same id: what came of the first call ends nothing else."""
+    await shop.merchant(1, money=5000)
+    payout = await shop.paid_out(1)
+    first = await shop.opened(payout)
+    await shop.rows(
+        """UPDATE attempts SET owner = 'worker-b', opened_at = opened_at + interval '1 s' WHERE payout_id = $1 RETURNING 1""",
+        payout.payout_id,
+    )
+    message = shop.message(first, verdict)
+    for _ in range(2):
+        await shop.hear(message)
+        assert await shop.attempts(payout) == [state]
+    row = await shop.attempt(payout)
+    again = await shop.hear_of(replace(first, payout=await shop.read(payout), row=row), verdict)
+    assert again.effect != "nothing"

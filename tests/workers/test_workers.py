@@ -21,6 +21,7 @@ from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.payouts import Found
 from disburse.storage.database import Database, open_database
+from disburse.storage.payouts import Claimable
 from disburse.workers.housekeeper import Housekeeper
 from disburse.workers.pace import Pace
 from disburse.workers.sender import LEASE_S
@@ -83,6 +84,31 @@ async def test_no_more_calls_than_the_window(town: Town, bank: Provider) -> None
 
 async def inside(bank: Provider, count: int) -> bool:
     return bank.inside == count
+
+
+class Standing(Desk):
+    """A desk of a process that stands still for longer than a lease, once, when it has just found something due."""
+
+    stood = False
+
+    async def due(self, shard: int, limit: int) -> list[Claimable]:
+        found = await super().due(shard, limit)
+        if found and not self.stood:
+            self.stood = True
+            assert isinstance(self.world.clock, FakeClock)
+            self.world.clock._elapsed += LEASE_S + 10
+        return found
+
+
+async def test_a_lease_counts_from_before_it_was_read(town: Town, bank: Provider) -> None:
+    """A process that stood still between finding an attempt due and claiming it does not send by a lease that is over."""
+    [payout] = await town.pay(PAY)
+    process = Process(town, "w", desk=town.desk(kind=Standing), asks=False).start()
+    await town.until(town.all_final)
+    await process.stop()
+    assert await town.attempts(payout) == ["not_sent", "settled"]
+    assert [call[-2:] for call in bank.calls] == ["-2"]
+    await town.agrees()
 
 
 async def test_a_second_try_has_its_time(town: Town, bank: Provider) -> None:

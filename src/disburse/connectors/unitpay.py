@@ -29,7 +29,7 @@ from disburse.connectors.kind import (
     by_rail_and_currency,
     fees_by_rail,
 )
-from disburse.connectors.transport import HttpTransport
+from disburse.connectors.transport import MOST_BYTES, HttpTransport
 from disburse.connectors.unitpay_reading import Reading, read_order_answer, read_status_answer
 from disburse.connectors.unitpay_simulator import simulate
 from disburse.domain.destinations import Destination, Rail
@@ -183,14 +183,16 @@ class UnitPayConnector:
 
     async def banks(self, deadline_s: float) -> tuple[Bank, ...] | Unknown:
         """getSbpBankList, as it comes."""
-        result = await self._result(unitpay.GetSbpBankList(self._credentials()), deadline_s)
+        result = await self._result(unitpay.GetSbpBankList(self._credentials()), deadline_s, LARGEST)
         if isinstance(result, Unknown):
             return result
         return tuple(Bank(bank.member_id, bank.name, bank.name_en) for bank in unitpay.banks_of(result))
 
-    async def _result(self, question: unitpay.Question, deadline_s: float) -> unitpay.ResultAnswer | Unknown:
+    async def _result(
+        self, question: unitpay.Question, deadline_s: float, most_bytes: int = MOST_BYTES
+    ) -> unitpay.ResultAnswer | Unknown:
         """The result of a question that is about no order."""
-        answer = await self._ask(question, deadline_s)
+        answer = await self._ask(question, deadline_s, most_bytes)
         if not isinstance(answer, WireAnswer):
             return Unknown(answer.why)
         match unitpay.decode_answer(answer.body, answer.status):
@@ -201,14 +203,16 @@ class UnitPayConnector:
             case unitpay.Unreadable(why=why):
                 return Unknown(why)
 
-    async def _ask(self, question: unitpay.Question, deadline_s: float) -> WireAnswer | NotSent | Unknown:
+    async def _ask(
+        self, question: unitpay.Question, deadline_s: float, most_bytes: int = MOST_BYTES
+    ) -> WireAnswer | NotSent | Unknown:
         settings = self._settings
         call = unitpay.encode_question(
             question, nested=settings.spelling == "nested", http_method=settings.http_method, path=self._path
         )
         url = f"{self._origin}{call.path}" + (f"?{call.query.decode('ascii')}" if call.query else "")
         return await self._transport.send(
-            call.method, url, headers=call.headers, body=call.body or None, deadline_s=deadline_s, most_bytes=LARGEST
+            call.method, url, headers=call.headers, body=call.body or None, deadline_s=deadline_s, most_bytes=most_bytes
         )
 
     def _credentials(self) -> unitpay.Credentials:

@@ -75,7 +75,9 @@ def read_status_answer(answer: WireAnswer, question: Question) -> Reading:
 
 
 def _payout(payout: PayoutResult) -> Reading:
-    """A result that is about our order."""
+    """A result that is about our order, as far as it says."""
+    if payout.payout_id is None and payout.transaction_id is None and payout.status in (Status.SUCCESS, Status.ERROR):
+        return Reading(Unknown("an end without any payout's id"), "echo_differs")
     match payout.status:
         case Status.SUCCESS:
             amount = _sum(payout)

@@ -41,6 +41,7 @@ class Heard:
     `asked_at`: of an answer to an inquiry, when the question was put, by the database's clock.
     `sent`: of the answer to a call, the payout and the attempt as its sender wrote them when it opened the attempt. A hopeful
     record takes them for true: the statement's guards decide whether anything happened to them since.
+    `opened_at`: of the answer to a call, when the attempt was opened for that call.
     """
 
     connector: str
@@ -53,6 +54,7 @@ class Heard:
     payout: tuple[UUID, int, int] | None = None
     asked_at: datetime | None = None
     sent: Once[tuple[Payout, Attempt]] | None = field(default=None, repr=False, compare=False)
+    opened_at: datetime | None = None
 
     @property
     def digest(self) -> bytes:
@@ -94,6 +96,7 @@ async def weigh(
     """Apply messages whose payouts are known, under the lock that the unit holds. The caller writes the unit."""
     tx, shard = unit.tx, unit.shard
     found = await _found(tx, shard, placed)
+    placed = [_apart(message, found) for message in placed]
     facts = await read_facts(tx, shard, placed, found, absence)
     if facts.missed:
         apart = [facts.told_apart(message) for message in placed]
@@ -178,7 +181,8 @@ def _is_first_answer(message: Heard, found: dict[tuple[UUID, int], tuple[Payout,
     if message.kind != "answer" or message.payout is None or message.payout[:2] not in found:
         return False
     payout, attempt = found[message.payout[:2]]
-    return attempt.state is AttemptState.OPEN and payout.frozen is None
+    of_this_call = not _of_another_sending(message, attempt)
+    return attempt.state is AttemptState.OPEN and payout.frozen is None and of_this_call
 
 
 async def _known(tx: Transaction, shard: int, messages: Sequence[Heard]) -> set[tuple[str, bytes]]:
@@ -207,6 +211,24 @@ async def _returns(tx: Transaction, shard: int, messages: Sequence[Heard]) -> se
     """Phases of the returns booked already: a provider's event counts once, however it is told and in whatever words."""
     which = [m.payout[0] for m in messages if m.payout and isinstance(m.verdict, Returned)]
     return await payouts.returns_booked(tx, shard, which) if which else set()
+
+
+def _of_another_sending(message: Heard, attempt: Attempt) -> bool:
+    """Whether this is no answer to the call that the attempt is open for, but to one that the database forgot.
+
+    Of such an answer, as of that to a repeat, only "has it" and "paid" are believed: that one call was refused or not sent says
+    nothing about the other, which may be under way.
+    """
+    another = message.opened_at is not None and message.opened_at != attempt.opened_at
+    return another and not isinstance(message.verdict, Accepted | Settled)
+
+
+def _apart(message: Heard, found: dict[tuple[UUID, int], tuple[Payout, Attempt]]) -> Heard:
+    """An answer to another sending is a row of its own: the call under way may be answered in the same words."""
+    seen = found.get(message.payout[:2]) if message.payout else None
+    if seen is None or not _of_another_sending(message, seen[1]):
+        return message
+    return replace(message, content=f"{message.content}\nto the call of {message.opened_at}")
 
 
 class _Changes:
@@ -241,7 +263,7 @@ class _Changes:
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
         effect, clock_at = "nothing", stored_at(self._facts, message, attempt)
-        if not self._returned_before(payout, message):
+        if not self._returned_before(payout, message) and not _of_another_sending(message, attempt):
             effect = self._change(payout, attempt, rule(case, message.verdict), message)
         self._store(message, payout, attempt, effect, clock_at)
         return Applied(payout, effect)
@@ -320,7 +342,7 @@ class _Changes:
     def _end_live(self, payout: Payout, ended: AttemptState, message: Heard) -> None:
         """The live attempt ends beside the one that was spoken of: nothing of it is sent or asked about any more."""
         live, turns, _ = self._facts.live[payout.payout_id]
-        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None)
+        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None, None)
         self._unit.add("heard", row)
 
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
@@ -362,7 +384,7 @@ class _Changes:
         for (payout_id, number), before_attempt in self._attempt_before.items():
             one = self._attempts[payout_id, number]
             self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
-                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference))  # fmt: skip
+                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.opened_at))  # fmt: skip
 
 
 def describe(verdict: Verdict) -> str:

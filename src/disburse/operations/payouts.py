@@ -259,7 +259,7 @@ def _cancel(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> Payout |
         unit.post(payout.books.release(), command.at, command.actor)
     if before is PayoutState.QUEUED:
         unit.add("heard", (payout.payout_id, payout.attempts, AttemptState.DUE, AttemptState.NOT_SENT, "cancelled", 0, None,
-                           None, command.at, None))  # fmt: skip
+                           None, command.at, None, None))  # fmt: skip
     return payout
 
 

@@ -32,6 +32,7 @@ _EVIDENCE_TYPES = ("text", "bytea", "int4", "uuid", "int4", "text", "text", "tex
 
 # name, statement with a gap for the arrays, their types. Every branch returns one row a written row, so that they can be counted.
 # The state that a row must have comes as a value: written as 'due', it would let the planner walk the index of all that is due.
+# What a provider spoke of is opened for nobody, and an attempt changes only as it was opened when it was read.
 # `held` stands in every branch, so that nothing is touched before every lock is had.
 _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "payouts": (
@@ -70,17 +71,20 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
                owner = d.owner, epoch = a.epoch + 1, lease_until = d.lease, opened_at = d.at, ask_at = d.lease
            FROM unnest({}) AS d (payout_id, number, before, connector, id, digest, owner, lease, at)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
-               AND (SELECT held FROM base) RETURNING 1""",
+               AND (SELECT held FROM base) AND (d.owner = 'nobody' OR (
+                   SELECT e.digest FROM evidence e WHERE e.shard = $1 AND e.end_to_end_id = d.id LIMIT 1) IS NULL) RETURNING 1""",
         ("uuid", "int4", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
     ),
     "heard": (
         """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
                ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference),
                asked = CASE WHEN d.state = d.before THEN a.asked ELSE 0 END
-           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference)
+           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference,
+               opened)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
-               AND (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text"),
+               AND (d.opened IS NULL OR a.opened_at = d.opened) AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text",
+         "timestamptz"),
     ),
     "postings": (
         """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,

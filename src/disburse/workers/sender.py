@@ -91,13 +91,13 @@ class Sender:
         if room <= 0:
             await self.pace.rest()
             return 1
+        started = self._world.clock.monotonic()  # before the clock is read that leases are counted from, which `due` does
         due = await self._desk.due(shard, room)
         if due:  # where every provider is down or at its rate, the rest of it stays due as it is
             due = due[: await self._desk.providers.prepare(len(due), self._worker_id)]
         if not due:
             return 0
         now = self._world.clock.now()
-        started = self._world.clock.monotonic()
         claims = [
             Claim(one.payout.payout_id, one.attempt.number, one.payout.merchant_id, self._worker_id, self._limits.lease_s, now, Once(one))
             for one in due
@@ -153,6 +153,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         actor=f"worker:{worker}",
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
         sent=Once((payout, opened.row)),
+        opened_at=opened.row.opened_at,
     )
     pause = 0.1
     while True:
