@@ -14,6 +14,7 @@ from disburse.assembly import Instruments
 from disburse.connectors.contract import Question
 from disburse.connectors.intellectmoney import IntellectMoneyConnector
 from disburse.connectors.intellectmoney_alerts import WORDS, word_of
+from disburse.connectors.intellectmoney_table import BadDecisions
 from disburse.domain.destinations import Rail
 from disburse.domain.outcomes import Unknown
 from disburse.kinds import make_connectors
@@ -88,7 +89,7 @@ async def test_a_secret_is_read_when_the_connector_starts(tmp_path: Path, stack:
 async def test_an_own_table_that_is_not_there_stops_the_connector(tmp_path: Path, stack: AsyncExitStack) -> None:
     """The decision table is read at the start too: making a connector opens nothing."""
     [one] = connectors_of(tmp_path, IM + f"decisions = '{tmp_path / 'none.toml'}'", stack).values()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BadDecisions, match="cannot be read"):
         await one.connector.start(_nobody)
 
 

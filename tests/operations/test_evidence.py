@@ -29,7 +29,8 @@ from disburse.domain.outcomes import (
 )
 from disburse.domain.payout import HOLDING, PayoutState
 from disburse.operations import evidence
-from disburse.operations.evidence import LONGEST_TEXT, Heard, fit_to_keep
+from disburse.operations.evidence import Heard
+from disburse.operations.evidence_text import LONGEST_TEXT, fit_to_keep
 from disburse.operations.group_commit import GroupCommit
 from disburse.operations.payouts import Found
 from tests.operations.shop import OTHER, SANDBOX, Shop

@@ -18,19 +18,17 @@ from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.evidence import Case, Ruling, rule
 from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.ledger import Reason
-from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict, VouchedNotMoved, VouchedPaid
+from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route
 from disburse.domain.schedule import ask_in_s, try_again_in_s
 from disburse.operations.evidence_facts import Facts, read_facts, stored_at
+from disburse.operations.evidence_text import describe, fit_to_keep
 from disburse.operations.once import Once
 from disburse.operations.routing import Router
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
-
-LONGEST_TEXT = 500
-"""Characters kept of any text a provider sends; with four bytes each they still fit into an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +141,6 @@ def _storable(message: Heard) -> Heard:
     if kept == told and identifier == message.end_to_end_id:
         return message
     return replace(message, verdict=replace(verdict, **kept), end_to_end_id=identifier)
-
-
-def fit_to_keep(text: str) -> str:
-    """A foreign text as PostgreSQL can store and index it: no NUL, no half of a character, not too long. Unlike texts stay unlike."""
-    if text.isascii() and len(text) <= LONGEST_TEXT and "\0" not in text:
-        return text
-    kept = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-    if len(kept) <= LONGEST_TEXT:
-        return kept
-    return f"{kept[: LONGEST_TEXT - 67]}...{hashlib.sha256(kept.encode()).hexdigest()}"
 
 
 async def _place(tx: Transaction, shard: int, messages: Sequence[Heard]) -> list[Heard]:
@@ -385,20 +373,3 @@ class _Changes:
             one = self._attempts[payout_id, number]
             self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
                                      one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.opened_at))  # fmt: skip
-
-
-def describe(verdict: Verdict) -> str:
-    """What a verdict says beyond its kind, short and without secrets."""
-    match verdict:
-        case Settled(amount=amount):
-            return amount.text() + " " + amount.currency if amount else ""
-        case Returned(event_id=event, amount=amount):
-            return f"{event} {amount.text() + ' ' + amount.currency if amount else ''}".strip()
-        case Rejected(reason=reason, elsewhere=elsewhere):
-            return reason + (" (another route may do)" if elsewhere else "")
-        case Accepted():
-            return ""
-        case VouchedPaid(request=request) | VouchedNotMoved(request=request):
-            return request
-        case _:
-            return verdict.why

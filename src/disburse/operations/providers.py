@@ -33,7 +33,7 @@ from disburse.domain.outcomes import NotSent, Outcome, Unknown
 from disburse.domain.ports import Clock
 from disburse.domain.routing import Fact, Facts, Why
 from disburse.operations.attempts import Opened
-from disburse.operations.evidence import fit_to_keep
+from disburse.operations.evidence_text import fit_to_keep
 from disburse.storage import connector_facts
 from disburse.storage.connector_facts import BalanceRow, ConnectorRow
 from disburse.storage.database import Database, StoreUnavailable, Transaction

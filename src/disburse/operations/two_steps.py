@@ -21,7 +21,7 @@ from disburse.domain import two_steps
 from disburse.domain.attempt import Attempt, AttemptState
 from disburse.domain.payout import Payout
 from disburse.operations.attempts import NOBODY
-from disburse.operations.evidence import fit_to_keep
+from disburse.operations.evidence_text import fit_to_keep
 from disburse.storage import payouts
 from disburse.storage import two_steps as stored
 from disburse.storage.database import Transaction
