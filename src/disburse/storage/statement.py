@@ -157,6 +157,8 @@ _OPENING = """WITH locked AS MATERIALIZED (
         FROM locked)"""
 
 _ROWS = re.compile(r"unnest\(\{\}\) AS d \(([^)]*)\)")
+_NARROWED = frozenset(name for name, (sql, _) in _BRANCHES.items() if _ROWS.search(sql))
+"""Branches whose columns may be said once: all but those that count their rows by their places."""
 
 _statements: dict[tuple[str, ...], str] = {}
 
@@ -208,7 +210,7 @@ async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows
         return None
     arrays: list[Any] = []
     for branch in branches:
-        arrays += _columns(rows[branch]) if _ROWS.search(_BRANCHES[branch][0]) else zip(*rows[branch], strict=True)
+        arrays += _columns(rows[branch]) if branch in _NARROWED else zip(*rows[branch], strict=True)
     try:
         return await tx.fetchrow(statement_of(branches), shard, merchants, *arrays)
     except asyncpg.exceptions.InvalidTextRepresentationError as failed:
