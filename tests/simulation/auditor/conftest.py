@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -33,6 +33,3 @@ async def eyes(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 def watched(database: Database, world: World, eyes: asyncpg.Connection) -> Watched:
     """A town whose every commit the auditor has to be silent about."""
     return watch(database, eyes, lambda seen: Town(seen, world))
-
-
-MakeTown = Callable[[Database], Town]

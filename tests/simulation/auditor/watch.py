@@ -42,6 +42,8 @@ class Watched:
     statements: list[str]
     commits: int = 0
     said: list[Violation] = field(default_factory=list)
+    returned: list[BookEntry] = field(default_factory=list)
+    """Lines of the bank's book beside those that the town keeps."""
 
     async def look(self) -> None:
         self.commits += 1
@@ -53,7 +55,7 @@ class Watched:
             BookEntry("sandbox", deed.end_to_end_id, int(Decimal(deed.amount) * 100), deed.currency, AT, deed.did)
             for deed in self.town.deeds
             if deed.did in ("paid", "returned")
-        ]
+        ] + self.returned
 
 
 def watch(database: Database, eyes: asyncpg.Connection, make: Callable[[Database], Town]) -> Watched:

@@ -106,7 +106,9 @@ def top_ups(memory: Memory, news: News) -> Iterator[Violation]:
     for row in news.new("top_ups"):
         booked = [one for one in memory.of("postings", row["top_up_id"]) if one["reason"] == "top_up"]
         if len(booked) != 1:
-            yield Violation("L7", f"top-up {row['top_up_id']} of merchant {row['merchant_id']} has {len(booked)} postings")
+            yield Violation(
+                "L7", f"top-up {row['top_up_id']} of merchant {row['merchant_id']} has {len(booked)} postings"
+            )
     told = {"top_up": "top_up", "withdrawal": "withdrawal", "top_up.reversed": "reversal"}
     events: dict[tuple[int, str], int] = {}
     for row in news.new("events"):
@@ -119,7 +121,9 @@ def top_ups(memory: Memory, news: News) -> Iterator[Violation]:
             events[key] = events.get(key, 0) - 1
     for (merchant, what), difference in events.items():
         if difference:
-            yield Violation("W1", f"of merchant {merchant} as many postings as events tell of a {what}, but for {difference}")
+            yield Violation(
+                "W1", f"of merchant {merchant} as many postings as events tell of a {what}, but for {difference}"
+            )
 
 
 def of_payout(memory: Memory, payout: Row) -> Iterator[Violation]:
@@ -191,7 +195,9 @@ def set_aside(memory: Memory) -> Iterator[Violation]:
             owed[merchant, currency] = owed.get((merchant, currency), 0) - row["balance_minor"]
     for (merchant, currency), difference in owed.items():
         if difference:
-            yield Violation("H3", f"of merchant {merchant} in {currency} {difference} more is owed to payouts than is set aside")
+            yield Violation(
+                "H3", f"of merchant {merchant} in {currency} {difference} more is owed to payouts than is set aside"
+            )
 
 
 def numbered(memory: Memory, news: News) -> Iterator[Violation]:

@@ -33,7 +33,9 @@ def nothing_lost(news: News) -> Iterator[Violation]:
             yield Violation("L5", told, before.get("payout_id") or before.get("origin_id"))
     for table, count in news.gone.items():
         invariant = "C7" if table == "payouts" else "L5"
-        yield Violation(invariant, f"{abs(count)} rows of {table} {'are gone' if count > 0 else 'were not seen coming'}")
+        yield Violation(
+            invariant, f"{abs(count)} rows of {table} {'are gone' if count > 0 else 'were not seen coming'}"
+        )
 
 
 def of_commit(memory: Memory, news: News, absence: Mapping[str, float]) -> Iterator[Violation]:
@@ -65,7 +67,11 @@ def _payout(before: Row, after: Row, said: list[Row]) -> Iterator[Violation]:
     rewritten = [column for column in before if column not in _OF_A_LIFE and before[column] != after.get(column)]
     if rewritten:
         yield Violation("E7", f"what was promised of it was rewritten: {', '.join(rewritten)}", name)
-    if before["state"] in FINAL and (before["state"], after["state"]) != ("paid", "returned") and before["state"] != after["state"]:
+    if (
+        before["state"] in FINAL
+        and (before["state"], after["state"]) != ("paid", "returned")
+        and before["state"] != after["state"]
+    ):
         yield Violation("E8", f"it was {before['state']} and is {after['state']}", name)
     if after["attempts"] < before["attempts"] or after["returned_minor"] < before["returned_minor"]:
         yield Violation("E8", "it counts fewer attempts, or less that came back, than before", name)
@@ -102,7 +108,9 @@ def _attempt(
         yield Violation("E10", f"attempt {number} went back from epoch {before['epoch']} to {after['epoch']}", name)
     if step == ("due", "open"):
         if after["epoch"] != before["epoch"] + 1:
-            yield Violation("E10", f"attempt {number} was opened in epoch {after['epoch']} after {before['epoch']}", name)
+            yield Violation(
+                "E10", f"attempt {number} was opened in epoch {after['epoch']} after {before['epoch']}", name
+            )
         if payout is None or payout["frozen"] is not None:
             yield Violation("E11", f"attempt {number} of a frozen payout was opened", name)
     elif any(before[column] != after[column] for column in _INTENT):
@@ -114,7 +122,9 @@ def _attempt(
         return
     second_miss = step[1] == "not_sent" and any(row["verdict"] == "NotFound" for row in said)
     if not proof_of(after, all_said if second_miss else said, absence):
-        yield Violation("E5", f"attempt {number} went from {step[0]} to {step[1]} without proof in the same commit", name)
+        yield Violation(
+            "E5", f"attempt {number} went from {step[0]} to {step[1]} without proof in the same commit", name
+        )
 
 
 def _frozen_stands(
@@ -149,7 +159,9 @@ def by_two_persons(memory: Memory, news: News) -> Iterator[Violation]:
             yield Violation("A1", "persons ended it, and no second one agreed", row["payout_id"])
     done = {(asked["kind"], asked["origin_id"]) for asked in approved.values()}
     for row in news.new("postings"):
-        if row["reason"] == "covered" and not any(one["kind"] == "person" for one in memory.of("evidence", row["origin_id"])):
+        if row["reason"] == "covered" and not any(
+            one["kind"] == "person" for one in memory.of("evidence", row["origin_id"])
+        ):
             yield Violation("A1", "a payment beyond proof was covered without persons", row["origin_id"])
         outside = {"withdrawal": "withdraw", "reversal": "reverse"}.get(row["reason"])
         if outside and row["origin_id"] not in memory.payouts and (outside, row["origin_id"]) not in done:

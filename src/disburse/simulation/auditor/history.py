@@ -64,7 +64,9 @@ def _kept(memory: Memory, one: Exchange, payout: Row | None) -> Iterator[Violati
     if one.act in _MAKES and one.amount_minor not in (None, payout["amount_minor"]):
         told = any(row["kind"] == "payout.reference_mismatch" for row in memory.of("events", name))
         if not told:
-            yield Violation("C3", f"{_who(one)} for {one.amount_minor}, kept is {payout['amount_minor']} and no event tells", name)
+            yield Violation(
+                "C3", f"{_who(one)} for {one.amount_minor}, kept is {payout['amount_minor']} and no event tells", name
+            )
     if one.act == "execute" and payout["state"] == "created":
         yield Violation("C7", f"{_who(one)} and was told so, and it was never executed", name)
     if one.act == "cancel" and payout["state"] != "cancelled":
@@ -114,7 +116,9 @@ def _one_obligation(memory: Memory, histories: Sequence[Exchange]) -> Iterator[V
             yield Violation("C7", f"{_who(some[0])} and was refused, and it is there", name)
         amounts = [one.amount_minor for one in some if one.amount_minor is not None]
         if name is not None and amounts and memory.payouts[name]["amount_minor"] not in amounts:
-            yield Violation("C7", f"{_who(some[0])} for {amounts[0]}, it is {memory.payouts[name]['amount_minor']}", name)
+            yield Violation(
+                "C7", f"{_who(some[0])} for {amounts[0]}, it is {memory.payouts[name]['amount_minor']}", name
+            )
 
 
 def _nobody_asked(memory: Memory, histories: Sequence[Exchange]) -> Iterator[Violation]:
@@ -135,4 +139,6 @@ def _nobody_asked(memory: Memory, histories: Sequence[Exchange]) -> Iterator[Vio
     for place, count in nameless.items():
         creates = sum(1 for one in asked[place] if one.reference is None and one.answer != "refused")
         if count > creates:
-            yield Violation("C4", f"merchant {place[0]} asked for {creates} payouts without a reference and has {count}")
+            yield Violation(
+                "C4", f"merchant {place[0]} asked for {creates} payouts without a reference and has {count}"
+            )

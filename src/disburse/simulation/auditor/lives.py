@@ -86,7 +86,9 @@ def _attempts_fit(memory: Memory, payout: Row, attempts: list[Row]) -> Iterator[
     if len(live) > 1:
         yield Violation("E1", f"attempts {[row['number'] for row in live]} may pay both", name)
     if live and live[0] is not attempts[-1]:
-        yield Violation("E3", f"attempt {attempts[-1]['number']} was made while {live[0]['number']} may still pay", name)
+        yield Violation(
+            "E3", f"attempt {attempts[-1]['number']} was made while {live[0]['number']} may still pay", name
+        )
     covered = any(row["reason"] == "covered" for row in memory.of("postings", name))
     wanted = frozenset[str]() if covered else LIVE_ATTEMPT[state]
     fits = live[0]["state"] in wanted if live else not wanted or state in MAY_LACK_ATTEMPT
@@ -118,7 +120,9 @@ def _intent(payout: Row, attempt: Row) -> Iterator[Violation]:
     if any(written) != all(written) or (not opened and state not in ("due", "not_sent")) or (opened and state == "due"):
         yield Violation("E2", f"attempt {number} is {state} with half an intent", name)
     if opened != (attempt["epoch"] > 0) or (opened and len(attempt["request_digest"] or "") != 66):
-        yield Violation("E2", f"attempt {number} is {state} in epoch {attempt['epoch']}, or what it asked for is not known", name)
+        yield Violation(
+            "E2", f"attempt {number} is {state} in epoch {attempt['epoch']}, or what it asked for is not known", name
+        )
     if opened and attempt["end_to_end_id"] != f"{payout['base']}-{number}":
         yield Violation("E4", f"attempt {number} is known as {attempt['end_to_end_id']}", name)
     if not attempt["actor"].strip():
@@ -223,7 +227,9 @@ def strays(memory: Memory, news: News) -> Iterator[Violation]:
         spoken_of = [one for one in memory.of("attempts", name) if one["number"] == row["attempt"]]
         meant = [(one["end_to_end_id"], one["connector"]) for one in spoken_of]
         if meant != [(row["end_to_end_id"], row["connector"])]:
-            yield Violation("E7", f"a message about {row['end_to_end_id']} is filed under attempt {row['attempt']}", name)
+            yield Violation(
+                "E7", f"a message about {row['end_to_end_id']} is filed under attempt {row['attempt']}", name
+            )
         if row["verdict"] == "Made" and spoken_of and spoken_of[0]["provider_reference"] != row["detail"]:
             yield Violation("E2", f"attempt {row['attempt']} does not know the operation that was made for it", name)
         if not row["actor"].strip():

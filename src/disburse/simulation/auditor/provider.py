@@ -111,8 +111,6 @@ def _agrees(memory: Memory, attempt: Row, paid: _Paid | None, excuses: Excuses, 
     told = f"{attempt['connector']} {'paid' if was_paid else 'did not pay'} {key}, we call it {state}"
     if was_paid and state in DEAD:
         yield Violation("E5", told, name)
-    elif was_paid and state == "due":
-        yield Violation("E2", told, name)
     unheard = was_paid and state in ASKED_ABOUT and converged and not may_stay(memory, name, excuses)
     if unheard or (not was_paid and state == "settled"):
         yield Violation("R1", told, name)
@@ -124,7 +122,11 @@ def _agrees(memory: Memory, attempt: Row, paid: _Paid | None, excuses: Excuses, 
 
 
 def _clearing(
-    memory: Memory, paid: Mapping[tuple[str, str], _Paid], connectors: Collection[str] | None, excuses: Excuses, converged: bool
+    memory: Memory,
+    paid: Mapping[tuple[str, str], _Paid],
+    connectors: Collection[str] | None,
+    excuses: Excuses,
+    converged: bool,
 ) -> Iterator[Violation]:
     """R1: what our books say a provider paid, less what came back, is what its book says; never more, and no less at the end."""
     ours: dict[tuple[str, str], int] = {}
@@ -133,7 +135,9 @@ def _clearing(
         if kind == "paid" and (connectors is None or connector in connectors):
             ours[connector, currency] = ours.get((connector, currency), 0) + balance
     theirs: dict[tuple[str, str], int] = {}
-    excused = {attempt["connector"] for attempt in memory.tables["attempts"].values() if _is_excused(memory, attempt, excuses)}
+    excused = {
+        attempt["connector"] for attempt in memory.tables["attempts"].values() if _is_excused(memory, attempt, excuses)
+    }
     for (name, connector), one in paid.items():
         currency = memory.payouts[name]["currency"] if name in memory.payouts else ""
         theirs[connector, currency] = theirs.get((connector, currency), 0) + sum(one.by_attempt.values()) - one.back
@@ -166,7 +170,9 @@ def ended(memory: Memory, excuses: Excuses, now: datetime | None) -> Iterator[Vi
         if state in ("created", "unfunded"):
             if now is not None and datetime.fromisoformat(payout["expires_at"]) <= now:
                 yield Violation("E15", f"it is {state} after its time to expire", name)
-        elif state in ("queued", "scheduled", "awaiting_approval", "in_flight", "in_doubt") and payout["frozen"] is None:
+        elif (
+            state in ("queued", "scheduled", "awaiting_approval", "in_flight", "in_doubt") and payout["frozen"] is None
+        ):
             if not may_stay(memory, name, excuses):
                 yield Violation("E15", f"it is {state}, and nothing keeps it from ending", name)
             elif now is not None:

@@ -48,7 +48,10 @@ WAITING: Final = """
 async def stands(fetch: Fetch) -> list[Violation]:
     """The catalog, and the sweeper's list."""
     found = await fetch(CATALOG)
-    waiting = [Violation("H6", "it waits for its merchant and will not expire in time", row["payout"]) for row in await fetch(WAITING)]
+    waiting = [
+        Violation("H6", "it waits for its merchant and will not expire in time", row["payout"])
+        for row in await fetch(WAITING)
+    ]
     return [*_judge([(row["what"], row["place"], row["text"]) for row in found]), *waiting]
 
 
