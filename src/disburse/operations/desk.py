@@ -277,7 +277,7 @@ class Desk:
         async def work(tx: Transaction) -> list[stored.QuestionDue]:
             return await stored.to_ask(tx, shard, await tx.database_now(), limit)
 
-        return await self.database.run(work)
+        return await self.database.ask(work)
 
     async def expiries_due(self, shard: int, limit: int) -> list[tuple[UUID, int]]:
         """Payouts (with their merchants) that nobody executed in time."""
