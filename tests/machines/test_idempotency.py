@@ -205,13 +205,14 @@ class Idempotency(RuleBasedStateMachine):
         known = orders[0][0].base in self.model.rows
 
         async def both() -> list[Any]:
-            return list(await asyncio.gather(*[self.shop.create(command) for command, _ in orders]))
+            return [one[0] for one in await asyncio.gather(*[self.shop.create(command) for command, _ in orders])]
 
         results = self.ground.run(both())
         won = next((n for n, one in enumerate(results) if isinstance(one, Found) and one.fresh), None)
         assert known or won is not None or any(isinstance(one, InsufficientFunds) for one in results)
-        for command, content in orders if won != 1 else reversed(orders):
-            self.model.create(command, content)
+        if known or won is not None:
+            for command, content in orders if won != 1 else reversed(orders):
+                self.model.create(command, content)
         made = self.model.rows.get(orders[0][0].base)
         found = {one.payout.payout_id for one in results if isinstance(one, Found)}
         assert found <= ({made.payout_id} if made is not None else set())
