@@ -69,7 +69,10 @@ def join(known: Known, heard: str) -> Known:
         return known if known.proof is not None else replace(known, proof=heard)
     if heard in BACK:
         return replace(known, back=known.back | {heard})
-    return replace(known, **{heard: True})
+    return replace(
+        known, lost=known.lost or heard == LOST, taken=known.taken or heard == TAKEN, paid=known.paid or heard == PAID,
+        wrong=known.wrong or heard == WRONG,
+    )  # fmt: skip
 
 
 @dataclass
@@ -149,7 +152,7 @@ class Owed:
             return "cancelled"
         words = {"due": "queued", "open": "in_flight", "accepted": "in_flight", "unknown": "in_doubt", "rejected": "failed"}
         stands = self.tried[-1].stands
-        return words[stands] if stands in words else "returned" if self.back_minor else "paid"
+        return words.get(stands, "returned" if self.back_minor else "paid")
 
     @property
     def balances(self) -> dict[str, int]:

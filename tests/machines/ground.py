@@ -68,6 +68,6 @@ class Ground:
 
     def walk(self, machine: Callable[[Ground], RuleBasedStateMachine], how_far: settings) -> None:
         """Let a machine walk; afterwards every invariant of `disburse verify` holds of all that it left behind."""
-        run_state_machine_as_test(lambda: machine(self), settings=how_far)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(lambda: machine(self), settings=how_far)  # type: ignore[arg-type]
         report = self.run(verify(self.database))
         assert report.holds, report.findings

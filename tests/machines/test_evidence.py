@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from disburse.domain.money import Money
-from disburse.domain.outcomes import Absent, Accepted, NotExecuted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
+from disburse.domain.outcomes import (
+    Absent,
+    Accepted,
+    NotExecuted,
+    NotFound,
+    NotSent,
+    Rejected,
+    Returned,
+    Settled,
+    Unknown,
+    Verdict,
+)
 from disburse.domain.refusals import Refusal
 from disburse.domain.vouched import NothingToResolve, StillOpen
 from disburse.operations import attempts, evidence, merchants
