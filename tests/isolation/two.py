@@ -8,10 +8,10 @@ second one has ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any
 
 import asyncpg
 
@@ -28,13 +28,15 @@ _BLOCKED = "SELECT pg_isolation_test_session_is_blocked($1, ARRAY[$2::int4])"
 class Gate:
     """Where the first run of some work stops: before its statement number `stop`, counted from 0, if it has so many.
 
-    With as many as it has it stops when all are done, before COMMIT. `statements`: how many it had in its first run.
+    With as many as it has it stops when all are done, before COMMIT. `statements`: how many it had in its first run. `holds`: it
+    has the merchant's lock; `wants`: it asked for it, alone or in the statement that writes.
     """
 
     stop: int | None = None
     statements: int = 0
     pid: int = 0
     holds: bool = False
+    wants: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     opened: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,6 +76,7 @@ class _Stopping(Transaction):
     async def _before(self, sql: str) -> None:
         await self._gate.pass_by(self._gate.statements)
         self._gate.statements += 1
+        self._gate.wants = self._gate.wants or LOCK in sql
         # A hopeful statement lets go of its lock at its end: it is never held while another one runs.
         self._gate.holds = self._gate.holds or (LOCK in sql and not self.hopeful)
 
@@ -113,7 +116,9 @@ class Deed:
 
 @dataclass
 class Meeting:
-    """How two deeds met. `waited`: the second one stood behind the first; `held`: the first one had the merchant's lock."""
+    """How two deeds met. `waited`: the second one stood behind the first; `held`: the first one had the merchant's lock, and the
+    second one wanted it, as all do but a hopeful one that finds nothing to write.
+    """
 
     first: str
     second: str
@@ -147,7 +152,7 @@ class Houses:
                 waited = await self._watcher.fetchval(_BLOCKED, other.pid, gate.pid)
         finally:
             gate.opened.set()
-        return Meeting(await one, await two, waited, held, gate.statements)
+        return Meeting(await one, await two, waited, held and other.wants, gate.statements)
 
 
 async def _either(event: asyncio.Event, task: asyncio.Task[Any]) -> None:

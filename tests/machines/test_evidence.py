@@ -207,7 +207,7 @@ class Evidence(RuleBasedStateMachine):
 
 def test_evidence(ground: Ground) -> None:
     """However it is heard, a payout stands as what is known of its attempts, and freezes when that contradicts itself."""
-    ground.walk(Evidence, bounds(25, 30))
+    ground.walk(Evidence, bounds(16, 25))
 
 
 # --- every order ---------------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def _check(told: Sequence[tuple[str, Verdict]], stands: tuple[Any, ...]) -> None
         assert changes == {account: minor for account, minor in expected.items() if minor}, told
 
 
-@bounds(20, 1)
+@bounds(12, 1)
 @given(
     told=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique_by=repr),
     again=st.lists(st.integers(0, 3), max_size=3),

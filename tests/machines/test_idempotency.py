@@ -311,4 +311,4 @@ def desk(ground: Ground, tmp_path: Path) -> Desk:
 
 def test_idempotency(ground: Ground, desk: Desk) -> None:
     """However often, in whatever words and with whatever crashes an order comes, it is one payout, and its money is held once."""
-    ground.walk(partial(Idempotency, desk=desk), bounds(25, 30))
+    ground.walk(partial(Idempotency, desk=desk), bounds(16, 25))

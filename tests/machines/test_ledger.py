@@ -222,4 +222,4 @@ class Ledger(RuleBasedStateMachine):
 
 def test_ledger(ground: Ground) -> None:
     """On any way, alone and two at a time, the books are the model's list of entries."""
-    ground.walk(Ledger, bounds(25, 30))
+    ground.walk(Ledger, bounds(16, 25))
