@@ -76,6 +76,15 @@ async def test_surfaces_and_merchants_do_not_share_references(shop: Shop) -> Non
     assert [found.fresh for found in made] == [True, True, True]
 
 
+async def test_who_never_had_money_has_nothing_left(shop: Shop) -> None:
+    """What a merchant can still spend is told truly where no account of it was ever touched, alone and beside an execute."""
+    await shop.merchant(1)
+    await shop.merchant(2, money=5000)
+    alone = await shop.create(shop.draft(1, None, execute=False))
+    mixed = await shop.create(shop.draft(1, None, execute=False), shop.draft(2, "r"), shop.draft(2, None, execute=False))
+    assert [found.available_minor for found in alone + mixed] == [0, 0, 4000, 4000]
+
+
 async def test_one_batch_serves_all_kinds_at_once(shop: Shop) -> None:
     """Commands of one batch succeed, fold and are refused independently; the last money is spent once."""
     await shop.merchant(1, money=2500)
