@@ -33,6 +33,7 @@ def simulate(
     payouts: int | None = None,
     jobs: int = 0,
     enough: int = 5,
+    small: bool = True,
     keep_in: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -47,6 +48,7 @@ def simulate(
         payouts: no more payouts a day than these.
         jobs: seeds at a time; 0: one a core.
         enough: stop after so many days that broke something.
+        small: make failing days smaller before they are told.
         keep_in: a file that shrunk failing seeds are added to; the tests replay `tests/simulation/kept.toml`.
         json: print one JSON object.
     """
@@ -64,17 +66,17 @@ def simulate(
             for result in run(range(first, first + seeds), urls, jobs=jobs or os.cpu_count() or 1, options=options, enough=enough):
                 summary.add(result)
                 progress.advance(bar)
-        small = [_made_small(failed, urls, options) for failed in summary.failed]
-    told = _told(summary, small, time.perf_counter() - began)
-    if keep_in is not None and small:
-        keep(keep_in, small)
+        failed = [_made_small(one, urls, options) if small else (options, one) for one in summary.failed]
+    told = _told(summary, failed, time.perf_counter() - began)
+    if keep_in is not None and failed:
+        keep(keep_in, failed)
     if json:
         say_json(told)
     else:
         console.print(_table(told))
         for broken in told["failed"]:
             console.print(f"[bold red]{broken['invariant']}[/]: {plain(broken['sentence'])}\n    {broken['replay']}", highlight=False)
-    return 1 if small else 0
+    return 1 if failed else 0
 
 
 def _kinds(faults: str | None) -> list[str] | None:
@@ -118,10 +120,10 @@ def _replay(seed: int, urls: str, options: Options, *, trace: bool, json: bool, 
     return 1 if result.violations else 0
 
 
-def _told(summary: Summary, small: list[tuple[Options, Result]], wall_s: float) -> dict[str, Any]:
+def _told(summary: Summary, failed: list[tuple[Options, Result]], wall_s: float) -> dict[str, Any]:
     seeds = max(summary.seeds, 1)
     return {
-        "seeds": summary.seeds, "failed": [_of_failed(options, result) for options, result in small], "payouts": summary.payouts,
+        "seeds": summary.seeds, "failed": [_of_failed(options, result) for options, result in failed], "payouts": summary.payouts,
         "commits": summary.commits, "faults_per_seed": round(sum(summary.faults.values()) / seeds, 1),
         "faults": dict(sorted(summary.faults.items())), "virtual_s": round(summary.virtual_s), "wall_s": round(wall_s, 1),
         "empty_cells": [" ".join(cell) for cell in summary.empty_cells],
