@@ -138,6 +138,9 @@ MONEY = {
     "suspense without a contradiction": Damage(
         post("paid", "suspense:sandbox", "paid:sandbox", 5, "contradiction", "contradiction-1"), "E11", "E11"
     ),
+    "another amount in suspense than was told": Damage(
+        post("frozen failed", "suspense:sandbox", "paid:sandbox", 5, "contradiction", "contradiction-1-2"), "E11", "E11"
+    ),
     "more paid than was ordered": Damage(
         post("frozen paid", "held", "paid:sandbox", 5, "paid", "a"), "E11", "E11"
     ),
@@ -201,6 +204,25 @@ LIVES = {
     ),
     "an intent whose request is not known": Damage(
         "UPDATE attempts SET request_digest = '' WHERE payout_id = {open}", "E10", "E2"
+    ),
+    "half an intent": Damage(
+        "ALTER TABLE attempts DROP CONSTRAINT an_intent_is_whole; UPDATE attempts SET lease_until = NULL WHERE payout_id = {open}",
+        "E10", "E2",
+    ),
+    "a route under another merchant": Damage(
+        """INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
+           VALUES (0, {paid}, 1, 2, '', 'epoch', 'epoch')""",
+        "S3", "S3",
+    ),
+    "a payout that came without an event": Damage(
+        """UPDATE merchants SET payouts = payouts + 1 WHERE merchant_id = 3;
+           INSERT INTO payouts (shard, payout_id, merchant_id, number, surface, base, fingerprint, rail, currency, amount_minor,
+               fee_minor, amount_text, display, destination_digest, sealed, state, attempts, created_at, expires_at, updated_at,
+               first_event, last_event, actor)
+           SELECT 0, '00000000-0000-7000-8000-000000000001', 3, 1, 'own', translate(base, 'bcdefg', 'cdefgb'), '', 'card', 'RUB', 1,
+               0, '', '', '', '', 'created', 0, 'epoch', 'epoch', 'epoch', 1, 1, 'doctor' FROM payouts WHERE payout_id = {paid};
+           INSERT INTO expiries VALUES (0, '00000000-0000-7000-8000-000000000001', 3, 'epoch')""",
+        "W1", "W1",
     ),
     "an epoch that went down": Damage("UPDATE attempts SET epoch = epoch - 1 WHERE payout_id = {open}", "E10", "E2"),
     "an epoch that was skipped": Damage(
@@ -283,6 +305,11 @@ SAID = {
         "UPDATE decisions SET actor = 'operator:1'", "A1", "A1"
     ),
     "ended by one person": Damage("DELETE FROM decisions", "L5", "A1"),
+    "two not-founds, the second first": Damage(
+        """UPDATE evidence SET clock_at = clock_at + interval '1 h'
+           WHERE payout_id = {not found twice} AND verdict = 'NotFound' AND effect = 'nothing'""",
+        "L5", "E5",
+    ),
     "covered without persons": Damage(
         "UPDATE evidence SET kind = 'callback' WHERE kind = 'person' AND payout_id = {covered}", "L5", "A1"
     ),
@@ -333,6 +360,17 @@ LOCKS = {
     "balances that may fall below zero": Damage("ALTER TABLE balances DROP CONSTRAINT no_overdraft", None, "L4"),
     "postings of nothing allowed": Damage(
         "ALTER TABLE postings DROP CONSTRAINT postings_amount_minor_check", None, "L6"
+    ),
+    "a trigger between": Damage(
+        """CREATE FUNCTION skim() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+           CREATE TRIGGER skim BEFORE INSERT ON postings FOR EACH ROW EXECUTE FUNCTION skim()""",
+        None, "L5",
+    ),
+    "a rule between": Damage("CREATE RULE skim AS ON DELETE TO tokens DO INSTEAD NOTHING", None, "L5"),
+    "acts that need no actor": Damage(
+        "ALTER TABLE postings ALTER COLUMN actor DROP NOT NULL;"
+        + post("queued", "available", "held", 5, "hold", "a").replace("'doctor'", "NULL"),
+        "W1", "W1",
     ),
     "postings that may be rewritten": Damage("GRANT UPDATE ON postings TO disburse_app", None, "L5"),
     "a column of evidence that may be rewritten": Damage(

@@ -54,6 +54,21 @@ async def test_what_was_said_once_is_not_said_again(watched: Watched, doctor: as
     assert invariants(await watched.auditor.in_full([], [], converged=True)) == ["L9"]
 
 
+async def test_a_later_look_remembers(watched: Watched, doctor: asyncpg.Connection) -> None:
+    """What was seen at a commit and is not there at the end is named, row by row."""
+    await watched.auditor.after_commit()
+    await watched.town.merchant(1)
+    await watched.town.top_up(1, 5, "RUB", "first")
+    await doctor.execute(
+        """DELETE FROM postings; DELETE FROM top_ups; DELETE FROM events; DELETE FROM balances;
+           UPDATE merchants SET postings = 0, events = 0"""
+    )
+    found = await watched.auditor.in_full([], [], converged=True)
+    named = [one.sentence for one in found if "not as it was seen" in one.sentence]
+    assert [sentence.split()[3] for sentence in named] == ["top_ups", "postings", "balances", "balances", "events"]
+    assert {one.invariant for one in found} == {"L5", "L9", "W1"}
+
+
 def test_it_shares_no_code_with_what_it_judges() -> None:
     """The auditor imports the standard library and itself, nothing else of ours or of anybody's."""
     files = [source for source in in_rooms("simulation") if source.path.startswith("simulation/auditor/")]

@@ -108,6 +108,14 @@ async def test_an_order_may_come_again_where_its_provider_lets_it(watched: Watch
     assert [invariants(watched.auditor.received(one)) for one in later] == [[], [], ["E14"]]
 
 
+async def test_a_payment_for_a_payout_that_is_gone(watched: Watched, doctor: asyncpg.Connection) -> None:
+    """A provider paid what we forgot: the payout that its order was made for is missed."""
+    ended = await live(watched, doctor)
+    await doctor.execute("DELETE FROM disburse.payouts WHERE payout_id = $1", watched.town.ids["paid"])
+    found = await watched.auditor.in_full(ended.book, [], converged=True)
+    assert Violation("C7", f"{ended.sent['paid']} was sent for a payout that is not there", ended.ids["paid"]) in found
+
+
 # --- the end -------------------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,9 @@ class Watched:
     def book(self) -> list[BookEntry]:
         """What the bank behind `sandbox` wrote down."""
         return [
-            BookEntry("sandbox", deed.end_to_end_id, int(Decimal(deed.amount) * 100), deed.currency, AT, deed.did)
+            BookEntry(
+                "sandbox", deed.end_to_end_id, int(Decimal(deed.amount or 0) * 100), deed.currency or "", AT, deed.did
+            )
             for deed in self.town.deeds
             if deed.did in ("paid", "returned")
         ] + self.returned

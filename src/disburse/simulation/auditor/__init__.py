@@ -24,7 +24,7 @@ How the invariants of the reliability page (section 1, read as the design reads 
     E13           what was cancelled had nothing opened                                                              lives
     E14           no order comes again later than its provider lets it                                               provider
     E15           a next question stands for all doubt; after convergence everything ended or has a reason            lives, provider
-    S1 S3         canaries in no row; rows, answers and payouts are their merchant's                                 here, lives, history
+    S1 S3         canaries in no row read; rows, answers and payouts are their merchant's                                 here, lives, history
     A1            as far as persons decide today: two of them                                                        changes
     R1            the provider's book and ours agree, payment by payment and in sum                                  provider
 

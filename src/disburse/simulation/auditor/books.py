@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from disburse.simulation.auditor.laws import DEAD, FINAL, MAY_BE_NEGATIVE, MOST_MINOR, OWN, ROUTES, SET_ASIDE
-from disburse.simulation.auditor.rows import Memory, News, Row
+from disburse.simulation.auditor.rows import Memory, News, Row, nobody
 from disburse.simulation.auditor.truths import Violation
 
 _ONE_PROVIDER: Final = frozenset({"doubt", "heard", "paid", "contradiction", "reversal"})
@@ -54,7 +54,7 @@ def _alone(row: Row) -> Iterator[Violation]:
         yield Violation("L1", f"{where} goes from {source} to {destination} for the reason {reason}", payout)
     elif reason in _ONE_PROVIDER and source.partition(":")[2] != destination.partition(":")[2]:
         yield Violation("L1", f"{where} goes from one provider to another: {source} to {destination}", payout)
-    if not row["actor"].strip():
+    if nobody(row):
         yield Violation("W1", f"{where} names nobody", payout)
 
 
@@ -141,6 +141,7 @@ def of_payout(memory: Memory, payout: Row) -> Iterator[Violation]:
     charged = -sum(minor for account, minor in lies.items() if kind_of(account) in OWN)
     if charged > amount + fee:
         yield Violation("E11", f"the merchant was charged {charged} for {amount} and a fee of {fee}", name)
+    yield from _beyond_proof(payout, postings, memory.of("evidence", name))
     yield from _released(memory, payout, postings)
     want = _where(memory, payout, bool(held))
     have = {account: minor for account, minor in lies.items() if minor and kind_of(account) in OWN | {"fees"}}
@@ -155,6 +156,24 @@ def of_payout(memory: Memory, payout: Row) -> Iterator[Violation]:
 
 def _told(lies: dict[str, int]) -> str:
     return ", ".join(f"{minor} in {account}" for account, minor in sorted(lies.items())) or "nowhere"
+
+
+def _beyond_proof(payout: Row, postings: list[Row], said: list[Row]) -> Iterator[Violation]:
+    """E11: what lies in suspense is what a provider said it had paid, or persons say was paid, of that attempt."""
+    for row in postings:
+        if row["reason"] != "contradiction":
+            continue
+        attempt = row["phase"].split("-")[1] if "-" in row["phase"] else ""
+        told = [one for one in said if str(one["attempt"]) == attempt and one["verdict"] in ("Settled", "VouchedPaid")]
+        amounts = [payout["amount_minor"] if one["kind"] == "person" else _amount(one, payout) for one in told]
+        if row["amount_minor"] not in amounts:
+            yield Violation("E11", f"{row['amount_minor']} lies in suspense, told was {amounts}", payout["payout_id"])
+
+
+def _amount(message: Row, payout: Row) -> int:
+    """What a message says was paid, minor units; the payout's amount where it does not say."""
+    digits = message["detail"].partition(" ")[0].replace(".", "")
+    return int(digits) if digits.isdigit() else int(payout["amount_minor"])
 
 
 def _released(memory: Memory, payout: Row, postings: list[Row]) -> Iterator[Violation]:

@@ -48,9 +48,6 @@ def of_commit(memory: Memory, news: News, absence: Mapping[str, float]) -> Itera
         if row["payout_id"] is not None:
             said.setdefault(row["payout_id"], []).append(row)
     stood = {after["payout_id"]: before for before, after in news.changed.get("payouts", [])}
-    for row in news.new("payouts"):
-        if memory.told.get(row["payout_id"]) is None:
-            yield Violation("W1", "it came without an event", row["payout_id"])
     for before, after in news.changed.get("payouts", []):
         yield from _payout(before, after, said.get(after["payout_id"], []))
     for row in news.new("attempts"):

@@ -24,7 +24,7 @@ from disburse.simulation.auditor.laws import (
     WAITS_FOR_ITS_MERCHANT,
     WHO_MAY_SAY,
 )
-from disburse.simulation.auditor.rows import Memory, News, Row
+from disburse.simulation.auditor.rows import Memory, News, Row, nobody
 from disburse.simulation.auditor.truths import Violation
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -43,7 +43,7 @@ def of_payout(memory: Memory, payout: Row, absence: Mapping[str, float]) -> Iter
         yield from _asked_about(attempt)
         yield from _proven(payout, attempt, said, absence)
     yield from _frozen(memory, payout, said)
-    for table in ("attempts", "events", "evidence"):
+    for table in ("attempts", "events", "evidence", "routings"):
         if any(row["merchant_id"] != payout["merchant_id"] for row in memory.of(table, name)):
             yield Violation("S3", f"a row of its {table} is another merchant's", name)
 
@@ -59,12 +59,9 @@ def _itself(memory: Memory, payout: Row) -> Iterator[Violation]:
     bucket = 32 * _LETTERS.index(base[0]) + _LETTERS.index(base[1]) if lettered else None
     if bucket != shard or UUID(name).int >> 52 & 1023 != shard:
         yield Violation("E4", "its id or base does not name its bucket", name)
-    for column in ("amount_minor", "fee_minor", "returned_minor"):
-        if type(payout[column]) is not int:
-            yield Violation("L6", f"{column} is {payout[column]!r}", name)
     if (payout["state"] in FINAL) != (payout["finished_at"] is not None):
         yield Violation("H5", f"it is {payout['state']} and its end is {payout['finished_at']}", name)
-    if not payout["actor"].strip():
+    if nobody(payout):
         yield Violation("W1", "nobody made it", name)
     told = [row for row in memory.of("events", name) if row["state"] is not None]
     numbers = [row["number"] for row in told]
@@ -125,7 +122,7 @@ def _intent(payout: Row, attempt: Row) -> Iterator[Violation]:
         )
     if opened and attempt["end_to_end_id"] != f"{payout['base']}-{number}":
         yield Violation("E4", f"attempt {number} is known as {attempt['end_to_end_id']}", name)
-    if not attempt["actor"].strip():
+    if nobody(attempt):
         yield Violation("W1", f"nobody made attempt {number}", name)
 
 
@@ -165,16 +162,17 @@ def proof_of(attempt: Row, said: list[Row], absence: Mapping[str, float]) -> boo
 
 
 def _absent(attempt: Row, said: list[Row], absence: Mapping[str, float]) -> bool:
-    """Two not-founds, both heard in doubt, as far apart as the provider's contract wants."""
-    times = [
-        datetime.fromisoformat(row["clock_at"])
+    """Two not-founds, both heard in doubt, the second as long after the first as the provider's contract wants."""
+    missed = [
+        (row["effect"] != "nothing", datetime.fromisoformat(row["clock_at"]))
         for row in said
-        if row["attempt"] == attempt["number"] and row["verdict"] == "NotFound" and row["clock_at"] is not None
-        and row["kind"] == "inquiry"
-    ]  # fmt: skip
-    if len(times) < 2:
+        if (row["attempt"], row["verdict"], row["kind"]) == (attempt["number"], "NotFound", "inquiry")
+        and row["clock_at"]
+    ]
+    before, ended = [at for counted, at in missed if not counted], [at for counted, at in missed if counted]
+    if not before or not ended:
         return False
-    return (max(times) - min(times)).total_seconds() >= absence.get(attempt["connector"], 0.0)
+    return (max(ended) - min(before)).total_seconds() >= absence.get(attempt["connector"], 0.0)
 
 
 def _frozen(memory: Memory, payout: Row, said: list[Row]) -> Iterator[Violation]:
@@ -198,7 +196,7 @@ def follow_events(memory: Memory, news: News) -> Iterator[Violation]:
     """E8 and W5: events not seen before, in their order: each names a state that may follow the one before."""
     for row in sorted(news.new("events"), key=lambda row: (row["shard"], row["merchant_id"], row["number"])):
         name, state, kind = row["payout_id"], row["state"], row["kind"]
-        if not row["actor"].strip():
+        if nobody(row):
             yield Violation("W1", f"event {row['number']} of merchant {row['merchant_id']} names nobody", name)
         if name is None or state is None:
             continue
@@ -214,7 +212,7 @@ def follow_events(memory: Memory, news: News) -> Iterator[Violation]:
 
 def strays(memory: Memory, news: News) -> Iterator[Violation]:
     """S3 and E7: rows that belong to no payout, and messages that are filed under an attempt they do not speak of."""
-    for table in ("attempts", "events", "evidence", "mismatches"):
+    for table in ("attempts", "events", "evidence", "mismatches", "routings"):
         for row in news.now(table):
             if row["payout_id"] is not None and row["payout_id"] not in memory.payouts:
                 yield Violation("S3", f"a row of {table} belongs to no payout", row["payout_id"])
@@ -232,5 +230,5 @@ def strays(memory: Memory, news: News) -> Iterator[Violation]:
             )
         if row["verdict"] == "Made" and spoken_of and spoken_of[0]["provider_reference"] != row["detail"]:
             yield Violation("E2", f"attempt {row['attempt']} does not know the operation that was made for it", name)
-        if not row["actor"].strip():
+        if nobody(row):
             yield Violation("W1", "nobody heard a message about it", name)

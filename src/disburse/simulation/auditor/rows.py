@@ -10,7 +10,7 @@ deleted shows in the counts of rows alone, so each table is counted too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,10 +31,11 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "mismatches": ("shard", "payout_id", "fingerprint"),
     "requests": ("shard", "request_id"),
     "decisions": ("shard", "request_id"),
+    "routings": ("shard", "payout_id", "number"),
 }
 ONLY_ADDED_TO: Final = ("top_ups", "postings", "events", "evidence", "mismatches", "requests", "decisions")
 _WHOSE: Final = {"postings": "origin_id", "payouts": "payout_id", "attempts": "payout_id", "events": "payout_id",
-                 "evidence": "payout_id", "mismatches": "payout_id"}  # fmt: skip
+                 "evidence": "payout_id", "mismatches": "payout_id", "routings": "payout_id"}  # fmt: skip
 """The column that says whose payout a row is."""
 
 FROM_THE_BEGINNING: Final = "1"
@@ -53,6 +54,7 @@ READ: Final = """
     UNION ALL SELECT 'mismatches', to_json(t)::text FROM disburse.mismatches t WHERE age(t.xmin) <= (SELECT age FROM since)
     UNION ALL SELECT 'requests', to_json(t)::text FROM disburse.requests t WHERE age(t.xmin) <= (SELECT age FROM since)
     UNION ALL SELECT 'decisions', to_json(t)::text FROM disburse.decisions t WHERE age(t.xmin) <= (SELECT age FROM since)
+    UNION ALL SELECT 'routings', to_json(t)::text FROM disburse.routings t WHERE age(t.xmin) <= (SELECT age FROM since)
     UNION ALL SELECT '', json_build_object(
         'since', pg_snapshot_xmin(pg_current_snapshot())::xid::text,
         'merchants', (SELECT count(*) FROM disburse.merchants), 'top_ups', (SELECT count(*) FROM disburse.top_ups),
@@ -60,8 +62,13 @@ READ: Final = """
         'postings', (SELECT count(*) FROM disburse.postings), 'balances', (SELECT count(*) FROM disburse.balances),
         'events', (SELECT count(*) FROM disburse.events), 'evidence', (SELECT count(*) FROM disburse.evidence),
         'mismatches', (SELECT count(*) FROM disburse.mismatches), 'requests', (SELECT count(*) FROM disburse.requests),
-        'decisions', (SELECT count(*) FROM disburse.decisions))::text"""
+        'decisions', (SELECT count(*) FROM disburse.decisions), 'routings', (SELECT count(*) FROM disburse.routings))::text"""
 """Rows whose last version is of this transaction or a later one; and from which on to read the next time, with the counts."""
+
+
+def nobody(row: Row) -> bool:
+    """Whether a row names no actor."""
+    return not (row["actor"] or "").strip()
 
 
 @dataclass(slots=True)
@@ -122,7 +129,7 @@ class Memory:
     def attempts(self, payout: str) -> list[Row]:
         return sorted(self.of("attempts", payout), key=lambda row: int(row["number"]))
 
-    def take(self, rows: Iterable[Mapping[str, Any]]) -> News:
+    def take(self, rows: Iterable[Any]) -> News:
         """Remember what was read; what was new or different in it."""
         news, counts = News(), {}
         for one in rows:

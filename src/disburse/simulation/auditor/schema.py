@@ -23,6 +23,14 @@ CATALOG: Final = """
         unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS p WHERE has_table_privilege('disburse_app', 'disburse.' || t, p)
         OR (p = 'UPDATE' AND has_any_column_privilege('disburse_app', 'disburse.' || t, 'UPDATE'))
     UNION ALL
+    SELECT 'trigger', c.relname, g.tgname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+    WHERE c.relnamespace = 'disburse'::regnamespace
+    UNION ALL
+    SELECT 'trigger', tablename, rulename FROM pg_rules WHERE schemaname = 'disburse'
+    UNION ALL
+    SELECT 'actor', c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE c.relnamespace = 'disburse'::regnamespace AND c.relkind = 'r' AND a.attname = 'actor' AND NOT a.attnotnull
+    UNION ALL
     SELECT 'money', c.relname, a.attname || ' ' || format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
     JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'disburse'::regnamespace AND c.relkind = 'r' AND NOT a.attisdropped
@@ -71,6 +79,10 @@ def _judge(found: list[tuple[Any, Any, Any]]) -> Iterator[Violation]:
     for what, place, text in found:
         if what == "grant":
             yield Violation("L5", f"the program may {text} {place}")
+        elif what == "trigger":
+            yield Violation("L5", f"{text} stands between the program and {place}")
+        elif what == "actor":
+            yield Violation("W1", f"a row of {place} need not name who did it")
         elif what == "money" and not text.endswith(" bigint"):
             yield Violation("L6", f"{place} has {text}")
 

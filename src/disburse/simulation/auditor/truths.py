@@ -5,13 +5,13 @@ Lives here: frozen records without behaviour. Whoever makes a simulation fills t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-Fetch = Callable[..., Awaitable[Sequence[Mapping[str, Any]]]]
-"""`fetch(sql, *values)`: the rows of a statement, each a mapping from column to value. It may read every table."""
+Fetch = Callable[..., Awaitable[Sequence[Any]]]
+"""`fetch(sql, *values)`: the rows of a statement, each of which answers `row["column"]`. It may read every table."""
 
 
 @dataclass(frozen=True, slots=True)
