@@ -64,7 +64,9 @@ def test_a_command_runs_on_the_copy() -> None:
 def test_the_command_lists_them() -> None:
     """`python -m scripts.bugbank` names every bug and ends well when all of them apply."""
     around = {**os.environ, "PYTHONPATH": str(BANK.parent)}
-    done = subprocess.run([sys.executable, "-m", "scripts.bugbank"], cwd=BANK.parent, env=around, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bugbank"], cwd=BANK.parent, env=around, capture_output=True, text=True
+    )
     assert done.returncode == 0
     assert all(bug.name in done.stdout for bug in bugs())
 
