@@ -200,9 +200,9 @@ async def _fund(shop: Shop, merchant: int, reference: str) -> None:
 async def standing(shop: Shop, merchant: int) -> dict[str, Any]:
     """Every row that a merchant has, in order, without ids and times."""
     selects = {
-        "counters": "SELECT payouts, postings, events FROM merchants WHERE merchant_id = $1",
+        "counters": "SELECT payouts, postings, events FROM merchants WHERE merchant_id = $1::int4",
         "payouts": "SELECT number, reference, state, frozen, reason, attempts FROM payouts WHERE merchant_id = $1 ORDER BY number",
-        "attempts": """SELECT p.number, a.number, a.state, a.owner, a.epoch, a.provider_reference, a.reason, a.ended_at IS NULL
+        "attempts": """SELECT p.number, a.number AS attempt, a.state, a.owner, a.epoch, a.provider_reference, a.reason, a.ended_at IS NULL AS open
                        FROM attempts a JOIN payouts p USING (shard, payout_id) WHERE a.merchant_id = $1 ORDER BY 1, 2""",
         "postings": "SELECT number, phase, source, destination, amount_minor FROM postings WHERE merchant_id = $1 ORDER BY number",
         "balances": "SELECT account, balance_minor FROM balances WHERE merchant_id = $1 AND balance_minor <> 0 ORDER BY 1",
@@ -211,7 +211,8 @@ async def standing(shop: Shop, merchant: int) -> dict[str, Any]:
         "decisions": "SELECT verdict, effect, actor FROM decisions WHERE merchant_id = $1",
         "top_ups": "SELECT reference, amount_minor FROM top_ups WHERE merchant_id = $1 ORDER BY 1",
     }
-    return {name: [tuple(row) for row in await shop.rows(sql, merchant)] for name, sql in selects.items()}
+    parts = ", ".join(f"(SELECT array_agg(one::text) FROM ({sql}) AS one) AS {name}" for name, sql in selects.items())
+    return dict((await shop.rows(f"SELECT {parts}", merchant))[0])
 
 
 # --- meeting ---------------------------------------------------------------------------------------------------------------
