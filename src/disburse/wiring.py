@@ -122,6 +122,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
             absence=absence_of(connectors.values()),
         )
         desk.on_applied = gauges.applied
+        desk.on_alert = gauges.alerted
         in_process = frozenset(name for name, one in configured.items() if one.in_process)
         yield House(
             settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges, in_process
