@@ -155,6 +155,7 @@ def make_desk(
         absence=absence_of(connectors.values()),
     )
     desk.on_applied = gauges.applied
+    desk.on_alert = gauges.alerted
     return desk
 
 

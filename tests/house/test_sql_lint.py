@@ -236,6 +236,7 @@ COLD = {
     "workers": "a few processes, which serve all buckets",
     "connector_facts": "a row a provider, which workers of all buckets share",
     "connector_balances": "a few rows a provider, which workers of all buckets share",
+    "provider_operations": "whose an operation is, whichever buckets are served (decision 6)",
 }
 """Tables without a bucket, and why."""
 
