@@ -11,6 +11,7 @@ from disburse.domain.payout import PayoutState, WrongState
 from disburse.operations import payouts
 from disburse.operations.group_commit import GroupCommit
 from disburse.operations.payouts import Found, InsufficientFunds, NoSuchMerchant, NoSuchPayout
+from disburse.storage import payouts as stored
 from tests.operations.shop import Shop
 
 
@@ -170,6 +171,8 @@ async def test_somebody_elses_payout_is_no_payout(shop: Shop) -> None:
     ]
     assert [type(answer) for answer in answers] == [NoSuchPayout] * 3
     assert (await shop.read(payout)).state is PayoutState.CREATED
+    due = await shop.database.run(lambda tx: stored.to_expire(tx, 0, payout.expires_at, 10))
+    assert due == [(payout.payout_id, 1)]  # the sweeper still finds it
 
 
 async def test_cancel_gives_the_money_back(shop: Shop) -> None:

@@ -59,6 +59,7 @@ class Machine(Provider):
         self.never_remembered: list[str] = []
         self.remembered: list[str] = []
         self.given_again: Callable[[], str | None] = lambda: None
+        self.crossed = 0  # so many more answers are about an operation of somebody else, which failed
 
     # --- the connector ---
 
@@ -112,6 +113,9 @@ class Machine(Provider):
             await self.go.wait()
 
     def _outcome(self, reference: str) -> Accepted | Settled | Rejected:
+        if self.crossed:
+            self.crossed -= 1
+            return Rejected("provider_failed", provider_reference="somebody-elses")
         match self.operations[reference].state:
             case "taken":
                 return Accepted(reference)

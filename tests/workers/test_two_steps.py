@@ -88,6 +88,20 @@ async def test_what_was_remembered_is_what_is_asked_by(town: Town, machine: Mach
     assert [one.executions for one in others] == [0]  # LOSE_MADE's orphan, harmless for ever
 
 
+async def test_an_answer_about_another_operation_is_none(town: Town, machine: Machine) -> None:
+    """A refusal that names an operation which is not the attempt's, to its order or to a question, ends nothing and moves no reference."""
+    machine.crossed = 3
+    payouts = await town.pay(PAY, LOSE_ANSWER)
+    process = Process(town, "w").start()
+    await town.until(town.all_final)
+    await process.stop()
+    assert machine.crossed == 0
+    assert [await town.attempts(payout) for payout in payouts] == [["settled"], ["settled"]]
+    rows = await town.rows("SELECT provider_reference FROM attempts")
+    assert {row[0] for row in rows} == set(machine.operations)
+    await town.agrees()
+
+
 async def stopped(machine: Machine, point: str, count: int) -> bool:
     return machine.stopped[point] == count
 
