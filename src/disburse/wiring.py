@@ -50,7 +50,7 @@ KEYS = "keys.json"
 WARM = 4
 """Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
 REST_S = 0.002
-"""Between two transactions of a group commit: a third of the work for 32 callers, and a fifth for 256, in fewer, larger batches."""
+"""After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
 
 
 def _nothing(*_: Any) -> None:

@@ -1,10 +1,10 @@
 """Group commit: what arrives while a transaction is in flight becomes the next one.
 
-Lives here: the queue in front of one operation, per bucket. No waiting timer and no lock fight: up to `writers` transactions
-of a bucket run at a time, each of at most `largest` commands. Who comes alone never waits; after a transaction that carried
-several commands its writer rests a moment (`rest_s`), so that the callers it answered can come again together. A data or constraint error halves the batch until the row
-stands alone; a command whose transaction has not begun by its caller's deadline is withdrawn. The operation may run twice
-(`storage/database.py`), so its commands carry their ids and times.
+Lives here: the queue in front of one operation, per bucket. No lock fight: up to `writers` transactions of a bucket run at a
+time, each of at most `largest` commands. Nothing waits for company that may not come; but after a transaction that carried
+several commands its writer rests a moment (`rest_s`), so that the callers it answered can come again together. A data or
+constraint error halves the batch until the row stands alone; a command whose transaction has not begun by its caller's deadline
+is withdrawn. The operation may run twice (`storage/database.py`), so its commands carry their ids and times.
 """
 
 from __future__ import annotations
