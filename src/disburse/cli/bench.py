@@ -204,12 +204,12 @@ async def _lives(port: int, dsn: str, keys: Keys, seconds: float, prefix: str) -
             "SELECT EXISTS (SELECT FROM disburse.attempts WHERE state IN ('due', 'open', 'accepted', 'unknown'))"
         ):
             await asyncio.sleep(0.05)
-        paid, took = await connection.fetchrow(
-            """SELECT count(*) FILTER (WHERE state = 'paid'), max(finished_at) - min(created_at)
+        per_s: float = await connection.fetchval(
+            """SELECT count(*) FILTER (WHERE state = 'paid') / extract(epoch FROM max(finished_at) - min(created_at))::float8
                FROM disburse.payouts WHERE created_at >= $1""",
             began,
         )
-        return float(paid / took.total_seconds())
+        return per_s
     finally:
         await connection.close()
 
