@@ -36,14 +36,14 @@ from disburse.storage.keyring import Keyring
 from disburse.storage.migrate import make_database, migrate
 from disburse.storage.statement import rehearse
 from disburse.storage.vault import Vault
-from disburse.workers.housekeeper import Housekeeper
+from disburse.workers.housekeeper import SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
 from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.watch import Watch
 
-__all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "hearing", "open_house", "routes_of", "working"]
+__all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "Rhythm", "hearing", "make_desk", "open_house", "routes_of", "working"]
 
 DATABASE = "disburse"
 KEYS = "keys.json"
@@ -66,6 +66,21 @@ class Gauges:
     asked: Callable[[str, Verdict], None] = _nothing
     applied: Callable[[str, Applied], None] = _nothing
     alerted: Callable[[str, str], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often loops look for work when nobody wakes them, in seconds, and how much a sender and an inquirer take at a time.
+
+    `poll_s`: sender and inquirer; `watch_s`: doors; `pulse_s`: what providers are like; `house_s`: housekeeping.
+    """
+
+    poll_s: float = 0.25
+    watch_s: float = 0.2
+    pulse_s: float = 1.0
+    house_s: float = SEEN_EVERY_S
+    claims: int = 500
+    questions: int = 200
 
 
 class KeyFileMissing(Refusal):
@@ -102,7 +117,7 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
     """Open the installation that the settings name, making it when it is new; leave it as it was found running."""
     data = Path(settings.data)
     gauges = gauges or Gauges()
-    routing = read_routing(settings)
+    read_routing(settings)  # what is wrong with it is said before anything is started
     async with contextlib.AsyncExitStack() as stack:
         server, dsn = await _database_address(settings, data, stack)
         await migrate(dsn)
@@ -113,24 +128,40 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
         installation = await database.run(lambda tx: open_installation(tx, world, key_check))
         configured = make_connectors(settings, world.clock, data, stack, gauges.alerted)
         connectors = {name: one.connector for name, one in configured.items()}
-        desk = Desk(
-            database,
-            world,
-            vault,
-            installation.installation_id,
-            routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
-            fees=settings.fee_rules(),
-            batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers, rest_s=REST_S),
-            token_life=timedelta(seconds=settings.token_life_s),
-            rules=routing.rules,
-            providers=Providers(database, world.clock, routing.terms_of(connectors)),
-            absence=absence_of(connectors.values()),
-        )
-        desk.on_applied = gauges.applied
+        desk = make_desk(settings, world, database, vault, installation, connectors, gauges)
         in_process = frozenset(name for name, one in configured.items() if one.in_process)
         yield House(
             settings, world, data, server, dsn, database, vault, installation, connectors, desk, gauges, in_process
         )
+
+
+def make_desk(
+    settings: Settings,
+    world: World,
+    database: Database,
+    vault: Vault,
+    installation: Installation,
+    connectors: dict[str, Connector],
+    gauges: Gauges,
+) -> Desk:
+    """The operations of a house behind their queues. Raises BadSettings for routing rules that cannot be read."""
+    routing = read_routing(settings)
+    desk = Desk(
+        database,
+        world,
+        vault,
+        installation.installation_id,
+        routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
+        fees=settings.fee_rules(),
+        batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers, rest_s=REST_S),
+        token_life=timedelta(seconds=settings.token_life_s),
+        rules=routing.rules,
+        providers=Providers(database, world.clock, routing.terms_of(connectors)),
+        absence=absence_of(connectors.values()),
+    )
+    desk.on_applied = gauges.applied
+    desk.on_alert = gauges.alerted
+    return desk
 
 
 async def _database_address(
@@ -213,7 +244,9 @@ class Hint:
 
 
 @contextlib.asynccontextmanager
-async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def working(
+    house: House, *, api: bool, workers: bool, rhythm: Rhythm = Rhythm()
+) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Run the house's loops: connectors and workers, the watch for doors, and the hints between processes.
 
     Raises BadSettings when a rule names a connector that is not configured, or asks for what none can carry.
@@ -229,7 +262,7 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
         loops.append(partial(_keeping, house, house.server))
     async with contextlib.AsyncExitStack() as stack:
         if api and not workers:
-            watch = Watch(desk, world)
+            watch = Watch(desk, world, poll_s=rhythm.watch_s)
             loops += [watch.run, partial(_listening, house, FINAL, watch.pace.wake)]
         if not house.installation.quarantined:
             for connector in house.connectors.values():
@@ -241,11 +274,11 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
             for connector in house.connectors.values():
                 if not connector.capabilities.sends:
                     alerting(house.gauges.alerted)(connector.name, "no_certificate")
-            sender, inquirer, housekeeper = make_workers(house)
+            sender, inquirer, housekeeper = make_workers(house, rhythm)
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
-            pulse = Pulse(desk, house.connectors, world)
+            pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
             loops += [inquirer.run, housekeeper.run, pulse.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
@@ -255,14 +288,16 @@ async def working(house: House, *, api: bool, workers: bool) -> AsyncIterator[li
         yield tasks
 
 
-def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
+def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper]:
     """One of each, under one name that no other process has."""
     worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
-    limits = SenderLimits(window=settings.window, call_s=settings.call_s, lease_s=settings.lease_s)
+    limits = SenderLimits(
+        window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s
+    )
     inquirer = Inquirer(
         house.desk, house.connectors, house.world, worker, shards=shards,
-        limits=InquirerLimits(call_s=settings.call_s), asked=house.gauges.asked,
+        limits=InquirerLimits(batch=rhythm.questions, call_s=settings.call_s, poll_s=rhythm.poll_s), asked=house.gauges.asked,
     )  # fmt: skip
 
     def called(connector: str, outcome: Verdict) -> None:
@@ -272,7 +307,7 @@ def make_workers(house: House) -> tuple[Sender, Inquirer, Housekeeper]:
     return (
         Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
         inquirer,
-        Housekeeper(house.desk, house.world, worker, shards=shards),
+        Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
     )  # fmt: skip
 
 

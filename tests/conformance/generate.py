@@ -15,7 +15,7 @@ from tests.conformance.vectors import load as load_vectors
 PATH: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
 PROTOCOLS: Final = {"unitpay": "UnitPay", "intellectmoney": "IntellectMoney"}
 WHY_APART: Final = {
-    "driver": "They bind whoever calls the provider: our connector, or another client. Without a test: nothing of ours shows it.",
+    "driver": "They bind whoever calls the provider: our connector, or another client. Where no test stands the row says why.",
     "source": "They tell where a fact comes from, what others do, or what nobody documents.",
     "registry": "They bind the reader of files of payouts.",
     "nobody": "They bind nobody.",

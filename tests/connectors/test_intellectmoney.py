@@ -241,17 +241,6 @@ async def test_an_operation_that_is_more_than_made(log: io.StringIO) -> None:
     assert alerts(log) == [("create", "unlisted state InProcess")]
 
 
-async def test_an_operation_is_one_orders(log: io.StringIO) -> None:
-    """An id that was given for another order is not remembered for this one: one payment would be believed to be two."""
-    async with upstream() as provider:
-        connector = provider.connector()
-        assert await connector.submit(provider.order()) == Accepted(GUID)
-        other = replace(provider.order(), end_to_end_id="another-1")
-        assert await connector.submit(other) == Unknown("create: the operation of another order")
-        assert provider.remembered == [GUID] and executed(provider) == 1
-    assert alerts(log) == [("create", "an answer about another operation")]
-
-
 async def test_an_operation_without_an_id(log: io.StringIO) -> None:
     """What has no id cannot be remembered, so it is not executed."""
     async with upstream(createoperation=state("Created", None)) as provider:

@@ -69,6 +69,11 @@ BESIDE_ITS_OPERATION = {
     "operations/installation.py": "the installation's one row",
     "operations/operators.py": "operators: a few rows, no bucket",
     "cli/": "the demo and the bench look at the database from beside us",
+    "simulation/backend.py": "a database made empty, and a clock put before PostgreSQL's",
+    "simulation/grid.py": "knows a writing statement by its words",
+    "simulation/store.py": "knows a transaction's beginning and end by their words",
+    "simulation/day.py": "whether anything is left undecided",
+    "simulation/auditor/": "the auditor of a simulated run reads raw rows by SQL of its own, and shares none of ours",
 }
 """Files outside storage with SQL, and why it stands there: style.md section 7 wants it beside the function that uses it."""
 
@@ -85,6 +90,7 @@ def test_sql_stands_in_storage() -> None:
 FILLED_IN: dict[tuple[str, str, str], str] = {
     ("storage/database.py", "Database.snapshot", "int(timeout_s * 1000)"): "SET takes no parameters; an int",
     ("storage/database.py", "Database.snapshot", "name"): "the names of a constant table",
+    ("simulation/backend.py", "Backend._open", "table"): "names that the database itself told",
     ("storage/merchants.py", "insert", "places"): "numbered places alone",
     ("storage/merchants.py", "update", "sets"): "names that were checked against SETTABLE",
     ("storage/migrate.py", "make_database", "name"): "CREATE DATABASE takes no parameters; the name is checked",
@@ -192,7 +198,7 @@ def test_the_check_of_values(code: str, caught: bool) -> None:
 
 # --- one bucket a statement --------------------------------------------------------------------------------------
 
-REPORTS = ("storage/verify", "storage/reports", "cli/")
+REPORTS = ("storage/verify", "storage/reports", "cli/", "simulation/auditor/")
 """Reports look at all buckets, on a snapshot, off the hot path."""
 
 WITHOUT_BUCKET = {
@@ -230,6 +236,7 @@ COLD = {
     "workers": "a few processes, which serve all buckets",
     "connector_facts": "a row a provider, which workers of all buckets share",
     "connector_balances": "a few rows a provider, which workers of all buckets share",
+    "provider_operations": "whose an operation is, whichever buckets are served (decision 6)",
 }
 """Tables without a bucket, and why."""
 

@@ -15,11 +15,12 @@ from disburse.domain.outcomes import Settled, Verdict
 from disburse.domain.payout import Payout
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
-from disburse.operations import attempts, evidence, payouts
+from disburse.operations import attempts, evidence, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.once import Once
 from disburse.operations.payouts import Act, CreatePayout, Found
+from disburse.operations.two_steps import Remember, Remembered
 from disburse.storage import payouts as stored
 from disburse.storage.database import Database, Hope, Transaction
 from disburse.storage.unit import Unit
@@ -124,6 +125,19 @@ class Shop:
         payout = await self.paid_out(merchant, amount=amount, fee=fee)
         await self.hear_of(await self.opened(payout), Settled("p"))
         return await self.read(payout)
+
+    def remembering(
+        self, opened: Opened, reference: str, *, owner: str = "worker-a", epoch: int | None = None
+    ) -> Remember:
+        """The command that keeps the id of an operation with an attempt."""
+        payout = opened.payout
+        return Remember(
+            payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, owner,
+            opened.epoch if epoch is None else epoch, reference, self.now(), f"worker:{owner}",
+        )  # fmt: skip
+
+    async def remember(self, *commands: Remember) -> list[Remembered]:
+        return await self.database.run(lambda tx: two_steps.remember(tx, self.shard, commands))
 
     async def ask(self, payout: Payout, number: int = 1, *, jitter: float = 1.0) -> ToAsk | None:
         """Take an attempt's next question."""

@@ -11,6 +11,7 @@ from disburse.domain.payout import PayoutState, WrongState
 from disburse.operations import payouts
 from disburse.operations.group_commit import GroupCommit
 from disburse.operations.payouts import Found, InsufficientFunds, NoSuchMerchant, NoSuchPayout
+from disburse.storage import payouts as stored
 from tests.operations.shop import Shop
 
 
@@ -74,6 +75,15 @@ async def test_surfaces_and_merchants_do_not_share_references(shop: Shop) -> Non
     await shop.merchant(2, money=5000)
     made = await shop.create(shop.draft(1, "r"), shop.draft(2, "r"), shop.draft(1, "r", surface="own"))
     assert [found.fresh for found in made] == [True, True, True]
+
+
+async def test_who_never_had_money_has_nothing_left(shop: Shop) -> None:
+    """What a merchant can still spend is told truly where no account of it was ever touched, alone and beside an execute."""
+    await shop.merchant(1)
+    await shop.merchant(2, money=5000)
+    alone = await shop.create(shop.draft(1, None, execute=False))
+    mixed = await shop.create(shop.draft(1, None, execute=False), shop.draft(2, "r"), shop.draft(2, None, execute=False))
+    assert [found.available_minor for found in alone + mixed] == [0, 0, 4000, 4000]
 
 
 async def test_one_batch_serves_all_kinds_at_once(shop: Shop) -> None:
@@ -161,6 +171,8 @@ async def test_somebody_elses_payout_is_no_payout(shop: Shop) -> None:
     ]
     assert [type(answer) for answer in answers] == [NoSuchPayout] * 3
     assert (await shop.read(payout)).state is PayoutState.CREATED
+    due = await shop.database.run(lambda tx: stored.to_expire(tx, 0, payout.expires_at, 10))
+    assert due == [(payout.payout_id, 1)]  # the sweeper still finds it
 
 
 async def test_cancel_gives_the_money_back(shop: Shop) -> None:

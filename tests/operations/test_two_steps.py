@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -13,24 +14,30 @@ from disburse.domain.outcomes import Absent, NotExecuted, NotSent, Rejected, Set
 from disburse.domain.payout import Payout
 from disburse.operations import two_steps
 from disburse.operations.attempts import NOBODY, Opened
-from disburse.operations.two_steps import LONGEST_REFERENCE, ExecuteAgain, Remember, never_executed
+from disburse.operations.two_steps import (
+    LONGEST_REFERENCE,
+    MADE_FOR_ANOTHER,
+    ExecuteAgain,
+    Remember,
+    Remembered,
+    never_executed,
+)
 from disburse.operations.verify import verify
-from tests.operations.shop import Shop
+from disburse.storage.database import Transaction
+from tests.operations.shop import OTHER, Shop
 
 GUID = "81fa5265-de0b-498d-be37-5d48f4aa3ba1"
+KEPT, REFUSED, ANOTHERS = Remembered.KEPT, Remembered.REFUSED, Remembered.ANOTHERS
 OTHER_GUID = "a654fe39-42eb-4ac3-a3ec-76d148b2ba3a"
 
 
-def remembering(shop: Shop, opened: Opened, reference: str = GUID, *, owner: str = "worker-a", epoch: int | None = None) -> Remember:
-    payout = opened.payout
-    return Remember(
-        payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, owner,
-        opened.epoch if epoch is None else epoch, reference, shop.now(), f"worker:{owner}",
-    )  # fmt: skip
+def remembering(shop: Shop, opened: Opened, reference: str = GUID, **fence: Any) -> Remember:
+    return shop.remembering(opened, reference, **fence)
 
 
 async def remember(shop: Shop, *commands: Remember) -> list[bool]:
-    return await shop.database.run(lambda tx: two_steps.remember(tx, shop.shard, commands))
+    """Whether each may be executed."""
+    return [result is KEPT for result in await shop.remember(*commands)]
 
 
 async def holds(shop: Shop) -> bool:
@@ -74,7 +81,7 @@ async def test_an_unknown_commit(shop: Shop, opened: Opened) -> None:
     """A commit whose answer was lost is run again, and remembers once."""
     command = remembering(shop, opened)
     first, second = await shop.run_twice(lambda tx: two_steps.remember(tx, shop.shard, [command]))
-    assert (first, second) == ([True], [True])
+    assert (first, second) == ([KEPT], [KEPT])
     assert len(await shop.rows("SELECT 1 FROM evidence")) == 1
 
 
@@ -89,9 +96,9 @@ async def test_another_reference_is_refused(shop: Shop, opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("fence", [{"owner": "worker-b"}, {"epoch": 0}, {"epoch": 2}])
-async def test_the_fence(shop: Shop, opened: Opened, fence: dict[str, object]) -> None:
+async def test_the_fence(shop: Shop, opened: Opened, fence: dict[str, Any]) -> None:
     """Another owner, or the same in another epoch, remembers nothing."""
-    assert await remember(shop, remembering(shop, opened, **fence)) == [False]  # type: ignore[arg-type]
+    assert await remember(shop, remembering(shop, opened, **fence)) == [False]
     assert await reference_of(shop, opened.payout) is None
 
 
@@ -129,13 +136,137 @@ async def test_what_cannot_be_kept(shop: Shop, opened: Opened, reference: str) -
 async def test_a_lease_and_its_owner_race(shop: Shop) -> None:
     """Either the lapsed lease is recorded first and nothing is remembered, or it finds the operation remembered. Never neither."""
     await shop.merchant(1, money=1_000_000)
-    for _ in range(20):
+    for n in range(20):
         opened = await shop.opened(await shop.paid_out(1))
         lapsed = shop.hear_of(opened, Unknown("the owner's lease ran out"), kind="lease")
-        (allowed,), _ = await asyncio.gather(remember(shop, remembering(shop, opened)), lapsed)
+        (allowed,), _ = await asyncio.gather(remember(shop, remembering(shop, opened, f"operation-{n}")), lapsed)
         attempt = await shop.attempt(opened.payout)
         assert attempt.state == "unknown"
-        assert (attempt.provider_reference == GUID) is allowed is not never_executed(attempt)
+        assert (attempt.provider_reference == f"operation-{n}") is allowed is not never_executed(attempt)
+
+
+# --- an operation is one attempt's ---
+
+
+async def owner_of(shop: Shop, reference: str = GUID) -> list[tuple[Any, ...]]:
+    rows = await shop.rows("SELECT connector, payout_id, number FROM provider_operations WHERE reference = $1", reference)
+    return [tuple(row) for row in rows]
+
+
+async def test_it_is_refused_to_another(shop: Shop, opened: Opened) -> None:
+    """The operation of one attempt is not stored with another; evidence tells whose it is; the first keeps it; all checks hold."""
+    other = await shop.opened(await shop.paid_out(1))
+    assert await shop.remember(remembering(shop, opened)) == [KEPT]
+    assert await shop.remember(remembering(shop, other)) == [ANOTHERS]
+    assert await reference_of(shop, other.payout) is None and await reference_of(shop, opened.payout) == GUID
+    assert await owner_of(shop) == [("sandbox", opened.payout.payout_id, 1)]
+    rows = await shop.rows("SELECT payout_id, attempt, detail, effect FROM evidence WHERE verdict = $1", MADE_FOR_ANOTHER)
+    told = f"{GUID}, made for attempt 1 of {opened.payout.payout_id}"
+    assert [tuple(row) for row in rows] == [(other.payout.payout_id, 1, told, "nothing")]
+    assert await holds(shop)
+
+
+async def test_refused_as_often_as_it_is_named(shop: Shop, opened: Opened) -> None:
+    """Named again, in one transaction, in two or after an unknown commit, another's operation is refused again and told once."""
+    other = await shop.opened(await shop.paid_out(1))
+    command = remembering(shop, other)
+    assert await shop.remember(remembering(shop, opened), command, command) in ([KEPT, ANOTHERS, ANOTHERS], [ANOTHERS, KEPT, KEPT])
+    last = command if await reference_of(shop, other.payout) is None else remembering(shop, opened)
+    results = await shop.run_twice(lambda tx: two_steps.remember(tx, shop.shard, [last, last]))
+    assert results == ([ANOTHERS] * 2, [ANOTHERS] * 2)
+    assert len(await shop.rows("SELECT 1 FROM evidence WHERE verdict = $1", MADE_FOR_ANOTHER)) == 1
+    assert await holds(shop)
+
+
+async def test_it_is_refused_to_the_next_attempt(shop: Shop, opened: Opened) -> None:
+    """Two attempts of one payout do not share an operation either: whatever became of it, the second asked for one of its own."""
+    assert await shop.remember(remembering(shop, opened)) == [KEPT]
+    await shop.hear_of(opened, Unknown("time-out"))
+    await shop.hear_of(opened, Absent(), kind="inquiry")
+    payout = opened.payout
+    second = await shop.opened(payout, 2)
+    assert await shop.remember(shop.remembering(second, GUID)) == [ANOTHERS]
+    assert await shop.remember(shop.remembering(second, OTHER_GUID)) == [KEPT]
+    assert await owner_of(shop) == [("sandbox", payout.payout_id, 1)]
+
+
+async def test_what_was_not_remembered_is_still_its_own(shop: Shop, opened: Opened) -> None:
+    """An operation that came too late to be remembered is that attempt's all the same: it was made for that payee and amount."""
+    await shop.hear_of(opened, Unknown("the owner's lease ran out"), kind="lease")
+    assert await shop.remember(remembering(shop, opened)) == [REFUSED]
+    other = await shop.opened(await shop.paid_out(1))
+    assert await shop.remember(remembering(shop, other)) == [ANOTHERS]
+    assert never_executed(await shop.attempt(opened.payout)) and await holds(shop)
+
+
+async def test_another_provider_may_count_alike(shop: Shop, opened: Opened) -> None:
+    """Two providers' ids have nothing to do with each other, and neither have two that differ in case: ids are opaque here."""
+    shop.routes = [OTHER]
+    elsewhere, capital = [await shop.opened(await shop.paid_out(1)) for _ in range(2)]
+    assert await shop.remember(remembering(shop, opened, "op-a")) == [KEPT]
+    assert await shop.remember(remembering(shop, elsewhere, "op-a"), remembering(shop, capital, "OP-A")) == [KEPT, KEPT]
+
+
+async def test_an_attempt_that_is_not_there_takes_nothing(shop: Shop, opened: Opened) -> None:
+    """An operation is not kept for an attempt that this database does not have, or has under another name."""
+    command = remembering(shop, opened)
+    strange = [
+        replace(command, number=2), replace(command, payout_id=shop.new_id()), replace(command, connector="other"),
+        replace(command, end_to_end_id="x"),
+    ]  # fmt: skip
+    assert await shop.remember(*strange) == [REFUSED] * 4
+    assert await owner_of(shop) == []
+    assert await shop.remember(command) == [KEPT]
+    assert await shop.remember(*[replace(one, reference=GUID) for one in strange[:2]]) == [ANOTHERS] * 2
+    assert len(await shop.rows("SELECT 1 FROM evidence")) == 1
+
+
+async def test_two_workers_at_once(shop: Shop) -> None:
+    """Of two workers that are given one id at the same moment one keeps it, whatever merchants they serve and in which order."""
+    for merchant in (1, 2):
+        await shop.merchant(merchant, money=1_000_000)
+    for n in range(15):
+        lists = [[await shop.opened(await shop.paid_out(merchant)) for _ in range(3)] for merchant in (1, 2)]
+        ids = [f"{n}-{k}" for k in range(3)]
+        commands = [
+            [shop.remembering(one, reference) for one, reference in zip(opened, order, strict=True)]
+            for opened, order in zip(lists, (ids, ids[::-1]), strict=True)
+        ]
+        results = await asyncio.gather(*[shop.remember(*some) for some in commands])
+        told = [(one.reference, said) for some, all_said in zip(commands, results, strict=True) for one, said in zip(some, all_said, strict=True)]
+        for reference in ids:
+            assert {said for named, said in told if named == reference} == {ANOTHERS, KEPT}
+    kept = await shop.rows("SELECT provider_reference, count(*) FROM attempts WHERE provider_reference IS NOT NULL GROUP BY 1")
+    assert len(kept) == 45 and {row[1] for row in kept} == {1}
+    assert await holds(shop)
+
+
+async def test_who_waits_hears_how_it_ended(shop: Shop, opened: Opened) -> None:
+    """While another transaction has taken the id and is not committed, the second waits; rolled back, the id is the second's."""
+    other = await shop.opened(await shop.paid_out(await shop.merchant(2, money=100_000)))
+
+    class Undone(Exception):
+        pass
+
+    taken, go = asyncio.Event(), asyncio.Event()
+
+    async def take_and_lose(tx: Transaction) -> None:
+        assert await two_steps.remember(tx, shop.shard, [remembering(shop, opened)]) == [KEPT]
+        taken.set()
+        await go.wait()
+        raise Undone
+
+    first = asyncio.create_task(shop.database.run(take_and_lose))
+    await taken.wait()
+    second = asyncio.create_task(shop.remember(remembering(shop, other)))
+    async with asyncio.timeout(20):
+        while not await shop.rows("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"):
+            pass
+    go.set()
+    with pytest.raises(Undone):
+        await first
+    assert await second == [KEPT]
+    assert await shop.remember(remembering(shop, opened)) == [ANOTHERS]
 
 
 # --- what an attempt that remembered nothing proves ---

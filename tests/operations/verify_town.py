@@ -16,7 +16,7 @@ from disburse.domain.money import Money
 from disburse.domain.outcomes import Absent, Accepted, NotFound, NotSent, Rejected, Returned, Settled, Unknown, Verdict
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
-from disburse.operations import approvals, attempts, evidence, merchants, payouts
+from disburse.operations import approvals, attempts, evidence, merchants, payouts, two_steps
 from disburse.operations.approvals import Answer, Answered, Ask, Asked, Resolve, ReverseTopUp, Withdraw
 from disburse.operations.attempts import Claim, Opened
 from disburse.operations.evidence import Applied, Heard
@@ -24,6 +24,7 @@ from disburse.operations.installation import open_installation
 from disburse.operations.merchants import TopUp
 from disburse.operations.operators import add_operator
 from disburse.operations.payouts import Act, CreatePayout, Found
+from disburse.operations.two_steps import Remember, Remembered
 from disburse.operations.verify import Deed
 from disburse.storage.database import Database, Transaction
 
@@ -121,6 +122,15 @@ class Town:
         (opened,) = await self._database.run(lambda tx: attempts.claim(tx, SHARD, claims, routes=ROUTES))
         return opened
 
+    async def remember(self, opened: Opened, reference: str) -> None:
+        """The provider takes orders in two steps, and made this operation."""
+        payout = opened.payout
+        command = Remember(
+            payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, "worker-1", opened.epoch,
+            reference, self.now(), "worker-1",
+        )  # fmt: skip
+        assert await self._database.run(lambda tx: two_steps.remember(tx, SHARD, [command])) == [Remembered.KEPT]
+
     async def hear(
         self, opened: Opened, *verdicts: Verdict, kind: str = "answer", placed: bool = True, asked_in_s: float | None = None
     ) -> Applied:
@@ -194,9 +204,10 @@ async def _never_sent(town: Town) -> None:
 
 
 async def _under_way(town: Town) -> None:
-    stories = ("open", "accepted", "doubt", "heard again", "paid unheard")
+    stories = ("open", "accepted", "doubt", "heard again", "paid unheard", "remembered")
     await town.create(*[town.command(story, 2_000 + n) for n, story in enumerate(stories)])
     opened = {story: await town.claim(story) for story in stories}
+    await town.remember(opened["remembered"], "operation-0")
     town.wrote(opened["accepted"], "accepted")
     await town.hear(opened["accepted"], Accepted("ref"))
     await town.hear(opened["doubt"], Unknown("time-out"))

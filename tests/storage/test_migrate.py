@@ -110,6 +110,33 @@ async def test_a_migration_that_fails_leaves_nothing(empty: str, monkeypatch: py
     assert await migrate(empty) == ["9998_broken.sql", "9999_after.sql"]
 
 
+MADE = """
+INSERT INTO evidence (shard, end_to_end_id, digest, merchant_id, payout_id, attempt, connector, kind, verdict, detail, effect,
+    heard_at, actor)
+SELECT 0, n::text, '\\x00', 1, uuid_in(md5(n::text)::cstring), 1 + n % 2, connector, 'answer', verdict, detail, 'nothing',
+    timestamptz 'epoch' - n * interval '1 s', 'worker:w'
+FROM (VALUES (1, 'im', 'Made', 'a'), (2, 'im', 'Made', 'b'), (3, 'im', 'Made', 'b'), (4, 'other', 'Made', 'a'),
+    (5, 'bank', 'Settled', 'c')) AS e (n, connector, verdict, detail)
+"""
+
+
+async def test_operations_are_carried_over(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two-step attempts remembered before there was a table of it is their own after; of two with one, the first's."""
+    real = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: real[:4])
+    await migrate(empty)
+    connection = await asyncpg.connect(empty, server_settings={"search_path": "disburse"})
+    await connection.execute(MADE)
+    monkeypatch.setattr(module, "migrations", lambda: real)
+    assert (await migrate(empty))[0] == "0005_one_attempt_an_operation.sql"
+    rows = await connection.fetch("SELECT connector, reference, payout_id, number FROM provider_operations ORDER BY 1, 2")
+    payouts = await connection.fetch("SELECT uuid_in(md5(n::text)::cstring) FROM generate_series(1, 5) AS n")
+    await connection.close()
+    assert [tuple(row) for row in rows] == [
+        ("im", "a", payouts[0][0], 2), ("im", "b", payouts[2][0], 2), ("other", "a", payouts[3][0], 1),
+    ]  # fmt: skip
+
+
 async def test_many_at_once(empty: str) -> None:
     """However many start together on an empty database, each migration is applied by one of them."""
     applied = await asyncio.gather(*[migrate(empty) for _ in range(5)])

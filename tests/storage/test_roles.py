@@ -10,15 +10,18 @@ import asyncpg
 import pytest
 
 from disburse.domain.outcomes import Settled
+from disburse.operations.two_steps import Remembered
 from disburse.storage.database import Database
 from disburse.storage.migrate import migrate, migrations
 from tests.operations.persons import Persons
 from tests.operations.shop import Shop
 
-APPEND_ONLY = ("postings", "events", "evidence", "requests", "decisions")
+APPEND_ONLY = ("postings", "events", "evidence", "requests", "decisions", "provider_operations")
 NEVER_DELETED = ("installation", "merchants", "merchant_settings", "payouts", "attempts", "balances", "top_ups", "mismatches")
 NO_MERCHANT = {"installation", "operators", "workers", "schema_migrations", "connector_facts", "connector_balances"}
 """Tables of the installation, not of any merchant: they take no part in moving money."""
+OF_PROVIDERS = {"provider_operations"}
+"""Tables that hold what must be unique at a provider, whichever buckets are served: they can have no bucket."""
 FOUND_BY_HASH = {"lookups", "tokens"}
 """Tables whose bucket is a hash of what is asked by."""
 
@@ -28,6 +31,8 @@ async def lived(shop: Shop) -> Shop:
     """A shop in which each table of the books has a row."""
     await shop.merchant(1, money=5000)
     await shop.settled(1, fee=10)
+    opened = await shop.opened(await shop.paid_out(1))
+    assert await shop.remember(shop.remembering(opened, "operation-1")) == [Remembered.KEPT]
     persons = await Persons(shop).come()
     await persons.agree(persons.withdraw(1, 100, "w"))
     return shop
@@ -151,7 +156,7 @@ async def test_every_table_of_a_merchant_begins_with_its_bucket(dsn: str) -> Non
     found = await columns(dsn)
     tables = {row[0] for row in found}
     with_merchant = {row[0] for row in found if row[1] == "merchant_id"} | {"mismatches"}
-    assert tables - NO_MERCHANT == with_merchant | FOUND_BY_HASH
+    assert tables - NO_MERCHANT - OF_PROVIDERS == with_merchant | FOUND_BY_HASH
     admin = await asyncpg.connect(dsn)
     keys = await admin.fetch(
         """SELECT c.relname, i.indexrelid::regclass::text, a.attname, i.indisprimary
@@ -159,11 +164,12 @@ async def test_every_table_of_a_merchant_begins_with_its_bucket(dsn: str) -> Non
            WHERE c.relnamespace = 'disburse'::regnamespace"""
     )
     await admin.close()
-    for table in tables - NO_MERCHANT:
+    for table in tables - NO_MERCHANT - OF_PROVIDERS:
         first = [(row[1], row[2]) for row in keys if row[0] == table]
         assert first and all(column == "shard" for _, column in first), table
         assert sum(row[3] for row in keys if row[0] == table) == 1
         assert next(row for row in found if row[0] == table)[1:3] == ("shard", "smallint")
+    assert [(row[2], row[3]) for row in keys if row[0] in OF_PROVIDERS] == [("connector", True)]
 
 
 async def test_no_trigger_sequence_enum_foreign_key_or_function(dsn: str) -> None:
@@ -194,7 +200,7 @@ async def test_partitioned_tables_are_guarded_alike(server: Callable[[str], str]
         there = await asyncpg.connect(server(name))
         await there.execute("SET ROLE disburse_app; SET search_path = disburse")
         for table in APPEND_ONLY:
-            for target in (table, f"{table}_0"):
+            for target in (table,) if table in OF_PROVIDERS else (table, f"{table}_0"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await there.execute(f"DELETE FROM {target}")
         await there.close()

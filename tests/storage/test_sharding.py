@@ -55,7 +55,7 @@ CARD = read_card("4111111111111111", luhn=True)
 
 HOT = {
     "merchants", "merchant_settings", "lookups", "tokens", "payouts", "expiries", "attempts", "postings", "balances", "top_ups",
-    "events", "evidence", "mismatches", "routings",
+    "events", "evidence", "mismatches", "routings", "provider_operations",
 }  # fmt: skip
 
 FULL = """
@@ -96,6 +96,8 @@ INSERT INTO expiries (shard, payout_id, merchant_id, expires_at)
     SELECT {shard}, md5({shard} || 'e' || n)::uuid, {first} + 1 + n % 100, now() + n * interval '1 min' FROM generate_series(1, 5000) AS n;
 INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
     SELECT {shard}, {first} + 1 + n % 100, 'bank-' || n, md5({shard} || 't' || n)::uuid, 'RUB', 1000, 'epoch', 'bulk' FROM generate_series(1, 5000) AS n;
+INSERT INTO provider_operations (connector, reference, payout_id, number, at, actor)
+    SELECT 'sandbox', '{shard}-' || n, md5({shard} || 'p' || n)::uuid, 1, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
 INSERT INTO lookups (shard, kind, key_digest, merchant_shard, merchant_id)
     SELECT n % 1024, 'login', sha256(('{shard}' || n)::bytea), 0, {first} + 1 + n % 100 FROM generate_series(1, 5000) AS n;
 INSERT INTO tokens (shard, token_digest, merchant_shard, merchant_id, expires_at)
@@ -242,18 +244,22 @@ class Life:
         assert (await self.told(asked, Absent(), "inquiry")).effect == "queued"
 
     async def two_steps(self) -> None:
-        """An operation is remembered, found not executed, and executed again."""
+        """An operation is remembered, refused to another attempt, found not executed, and executed again."""
         opened = await self.claimed(await self.made("two steps"))
-        payout, now = opened.payout, self.house.world.clock.now()
+        payout, now, made = opened.payout, self.house.world.clock.now(), f"{self.mark}-{self.shard}"
         remembered = Remember(
-            payout.payout_id, 1, payout.merchant_id, opened.connector, opened.end_to_end_id, "w", opened.epoch, "op", now, "w"
+            payout.payout_id, 1, payout.merchant_id, opened.connector, opened.end_to_end_id, "w", opened.epoch, made, now, "w"
         )
         assert await self.desk.remember(self.shard, remembered)
         assert await self.desk.remember(self.shard, remembered)
+        other = await self.claimed(await self.made("the same operation"))
+        anothers = replace(remembered, payout_id=other.payout.payout_id, end_to_end_id=other.end_to_end_id, epoch=other.epoch)
+        assert not await self.desk.remember(self.shard, anothers)
+        await self.told(other, Rejected("no"))
         await self.told(opened, NotExecuted(), "inquiry")
-        again = ExecuteAgain(payout.payout_id, 1, payout.merchant_id, "op", 0.0, now + timedelta(seconds=1), "w")
+        again = ExecuteAgain(payout.payout_id, 1, payout.merchant_id, made, 0.0, now + timedelta(seconds=1), "w")
         assert await self.desk.execute_again(self.shard, again)
-        assert (await self.told(opened, Settled("op"), "inquiry")).effect == "paid"
+        assert (await self.told(opened, Settled(made), "inquiry")).effect == "paid"
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -56,6 +57,9 @@ class Machine(Provider):
         self.stopped: Counter[str] = Counter()
         self.go = asyncio.Event()
         self.never_remembered: list[str] = []
+        self.remembered: list[str] = []
+        self.given_again: Callable[[], str | None] = lambda: None
+        self.crossed = 0  # so many more answers are about an operation of somebody else, which failed
 
     # --- the connector ---
 
@@ -76,6 +80,7 @@ class Machine(Provider):
         if not await order.remember(reference):
             self.never_remembered.append(reference)
             return Unknown("not ours")
+        self.remembered.append(reference)
         await self._point("remembered")
         if fate == CLOSED_LATER:
             return NotSent("connection refused")  # true of the request, and no proof: others may execute it
@@ -108,6 +113,9 @@ class Machine(Provider):
             await self.go.wait()
 
     def _outcome(self, reference: str) -> Accepted | Settled | Rejected:
+        if self.crossed:
+            self.crossed -= 1
+            return Rejected("provider_failed", provider_reference="somebody-elses")
         match self.operations[reference].state:
             case "taken":
                 return Accepted(reference)
@@ -119,6 +127,10 @@ class Machine(Provider):
     # --- the provider ---
 
     def make(self, identifier: str, minor: int) -> str:
+        """A new operation's id; or, where a test says so, the id of one that was made before, and no operation."""
+        known = self.given_again()
+        if known is not None:
+            return known
         reference = str(uuid4())
         self.operations[reference] = Operation(identifier, minor)
         return reference

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from disburse.domain.ports import World
 from disburse.operations.desk import Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.explain import explain, read_story
+from disburse.operations.two_steps import ALERT
+from disburse.operations.verify import verify
 from disburse.storage.database import Database, open_database
 from disburse.world import RealClock
 from tests.operations.wire import AFTER, BEFORE, WHOLE, Wire, wire_to
@@ -83,6 +86,20 @@ async def test_what_was_remembered_is_what_is_asked_by(town: Town, machine: Mach
     settled = {reference for _, reference in rows}
     others = [one for reference, one in machine.operations.items() if reference not in settled and one.state != "failed"]
     assert [one.executions for one in others] == [0]  # LOSE_MADE's orphan, harmless for ever
+
+
+async def test_an_answer_about_another_operation_is_none(town: Town, machine: Machine) -> None:
+    """A refusal that names an operation which is not the attempt's, to its order or to a question, ends nothing and moves no reference."""
+    machine.crossed = 3
+    payouts = await town.pay(PAY, LOSE_ANSWER)
+    process = Process(town, "w").start()
+    await town.until(town.all_final)
+    await process.stop()
+    assert machine.crossed == 0
+    assert [await town.attempts(payout) for payout in payouts] == [["settled"], ["settled"]]
+    rows = await town.rows("SELECT provider_reference FROM attempts")
+    assert {row[0] for row in rows} == set(machine.operations)
+    await town.agrees()
 
 
 async def stopped(machine: Machine, point: str, count: int) -> bool:
@@ -232,6 +249,84 @@ async def test_commits_lost_either_way(
     wire.plan = repeat(WHOLE)
     await process.stop()
     assert min(wire.seen[BEFORE], wire.seen[AFTER]) >= 3
+    await town.agrees()
+
+
+# --- a provider that gives one operation to two orders ---
+
+
+def once(reference: str) -> Callable[[], str | None]:
+    given = iter([reference])
+    return lambda: next(given, None)
+
+
+async def test_one_operation_for_two_orders(town: Town, machine: Machine) -> None:
+    """An id that an order of an earlier life has is not executed for another: a person is told, and the other is made anew."""
+    [first] = await town.pay(PAY)
+    await live(town, "a")
+    [reference] = machine.operations
+    machine.given_again = once(reference)
+    [second] = await town.pay(PAY)
+    alerts: list[tuple[str, str]] = []
+    with capture_logs() as told:
+        await live(town, "b", alerts)
+    assert await town.attempts(first) == ["settled"] and await town.attempts(second) == ["not_sent", "settled"]
+    assert machine.operations[reference].executions == 1 and machine.never_remembered == [reference]
+    [line] = [one for one in told if one.get("alert") == ALERT]
+    assert (line["log_level"], line["connector"], line["payout"]) == ("error", "machine", str(second.payout_id))
+    assert alerts == [("machine", ALERT)]
+    text = "\n".join(line.text for line in explain(await read_story(town.desk(), second), town.clock.now()).lines)
+    assert f"an operation that is another order's, so it is not executed, {reference}, made for attempt 1 of {first.payout_id}" in text
+    await town.agrees()
+
+
+async def live(town: Town, name: str, alerts: list[tuple[str, str]] | None = None) -> None:
+    """A whole life of a process, until all is final."""
+    desk = town.desk()
+    if alerts is not None:
+        desk.on_alert = lambda connector, alert: alerts.append((connector, alert))
+    process = Process(town, name, desk=desk).start()
+    await town.until(town.all_final)
+    await process.stop()
+
+
+async def test_one_operation_for_two_orders_at_once(town: Town, machine: Machine) -> None:
+    """Two workers that hear one id at the same moment: one of them executes it, the other order is made anew, each is paid once."""
+    machine.stop_at = "made"
+    machine.given_again = lambda: next(iter(machine.operations), None) if machine.stop_at else None
+    payouts = await town.pay(PAY, PAY)
+    both = [Process(town, name, window=1).start() for name in ("a", "b")]
+    await town.until(lambda: stopped(machine, "made", 2))
+    [reference] = machine.operations
+    machine.stop_at = None
+    machine.go.set()
+    await town.until(town.all_final)
+    for process in both:
+        await process.stop()
+    assert sorted([await town.attempts(one) for one in payouts]) == [["not_sent", "settled"], ["settled"]]
+    assert [one.executions for one in machine.operations.values()] == [1, 1] and machine.never_remembered == [reference]
+    assert len(machine.paid) == 2 and (await verify(town.database)).holds
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_operations_given_again_and_commits_lost(
+    town: Town, machine: Machine, wired: tuple[Wire, Database], seed: int
+) -> None:
+    """Every third id is one that another order has, and a third of the COMMITs are lost: nobody is paid twice, none by another's."""
+    wire, database = wired
+    chance = random.Random(seed)
+    machine.given_again = lambda: (
+        chance.choice(machine.remembered) if machine.remembered and chance.random() < 0.33 else None
+    )
+    await town.pay(*FATES * 3)
+    wire.plan = iter(lambda: chance.choice([WHOLE, WHOLE, WHOLE, WHOLE, BEFORE, AFTER]), None)
+    process = Process(town, "w", database=database, window=7, batch=3).start()
+    await town.until(town.all_final)
+    wire.plan = repeat(WHOLE)
+    await process.stop()
+    assert await town.rows("SELECT 1 FROM evidence WHERE verdict = 'MadeForAnother'")
+    rows = await town.rows("SELECT end_to_end_id, provider_reference FROM attempts WHERE provider_reference IS NOT NULL")
+    assert rows and all(machine.operations[reference].identifier == identifier for identifier, reference in rows)
     await town.agrees()
 
 

@@ -40,6 +40,7 @@ _COMMANDS: Final = (
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),
     ("keys", "keys:app", _HOUSE, "The keys that seal destinations: show, rotate."),
     ("quarantine", "quarantine:quarantine", _HOUSE, "Whether a restored database is held back; release it."),
+    ("simulate", "simulate:simulate", _HOUSE, "Days of faults by seed, in virtual time: does the payout path keep its promises?"),
     ("bench", "bench:bench", _HOUSE, "Measure this machine, each figure as a ratio."),
 )  # fmt: skip
 """Name, where in this package, group, one line of help. A command whose module is not installed is left out."""

@@ -68,7 +68,8 @@ class Order:
     """What is to be paid, once. `destination` is opened; its repr is masked. `deadline_s`: the whole call may take so long.
 
     `remember` is the engine's, for two-step providers: it stores the provider's id of this order, committed before it returns
-    True. False: the attempt is no longer ours, or it is not known to be stored; stop before any call that could move money.
+    True. False: the attempt is no longer ours, the id is another order's, or it is not known to be stored; stop before any call
+    that could move money. Ids are compared as they are handed in, so one operation has one spelling.
     """
 
     end_to_end_id: str

@@ -13,7 +13,8 @@ What can move money is the execute call alone (intellectmoney.md sections 6 and 
 | the execute call is answered | Unknown | it may have been executed; the operation is asked about by its id |
 
 An answer is believed only if it names our operation. It echoes neither amount nor destination, so those cannot be compared: what
-binds them is that an operation's id was given to us for exactly them, and is stored before it is executed.
+binds them is that an operation's id was given to us for exactly them, and is stored before it is executed. An id that was given to
+another order before is not remembered: the engine knows all of them, this connector none.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ from disburse.protocols.intellectmoney_messages import Execute, GetState, GetUse
 from disburse.protocols.wire import Malformed, WireAnswer, WireRequest
 
 TOKEN_WITHIN_S: Final = 5.0
-GIVEN_KEPT: Final = 10_000
-"""So many of the operations that were made last are known by their order: an id that is given twice belongs to the first."""
 _CARRIERS: Final = {"form": Carrier.FORM, "json": Carrier.JSON, None: None}
 
 
@@ -101,7 +100,6 @@ class IntellectMoneyConnector:
         self._clock = clock
         self._alerts = Alerts(name, clock, tell)
         self._ready: _Ready | None = None
-        self._given: dict[str, str] = {}
         self._tokens = Tokens(self._fetch_token, clock, settings.token_s)
         self._capabilities = Capabilities(
             rails=settings.able_rails(),
@@ -165,9 +163,6 @@ class IntellectMoneyConnector:
         if reference is None:
             self._alert(Call.CREATE, "made without an id")
             return Unknown("create: no operation id in the answer")
-        if not self._is_given_to(order, reference):
-            self._alert(Call.CREATE, "an answer about another operation")
-            return Unknown("create: the operation of another order")
         # Also when it was made in a state that the table does not know: then it may be more than made, and is asked about.
         if not await self._remembered(order, reference, limit):
             return Unknown("create: the operation could not be remembered, so it is not executed")
@@ -193,13 +188,6 @@ class IntellectMoneyConnector:
             return Unknown(said.why)
         finding = self._about(Call.ASK, reference, said)
         return finding if finding is not None else Unknown(f"ask: {said.decision.why}")
-
-    def _is_given_to(self, order: Order, reference: str) -> bool:
-        """Whether this operation is this order's: executed for one, it must not be taken for the payment of another."""
-        owner = self._given.setdefault(reference, order.end_to_end_id)
-        if len(self._given) > GIVEN_KEPT:
-            del self._given[next(iter(self._given))]
-        return owner == order.end_to_end_id
 
     async def _execute(self, reference: str, limit: _Limit) -> Outcome:
         said = await self._say(Call.EXECUTE, lambda token: Execute(token, reference), limit)

@@ -24,6 +24,7 @@ from disburse.protocols.intellectmoney_messages import (
 )
 
 LONGEST_AMOUNT: Final = 13
+_DIGITS: Final = re.compile(r"[0-9]+")
 _PHONE: Final = re.compile(r"7[0-9]{10}")
 _BANK: Final = re.compile(r"[0-9]{1,20}")
 
@@ -45,7 +46,7 @@ def create_of(settings: IntellectMoneySettings, order: Order) -> Callable[[str],
 
 def _fault(destination: Destination) -> Rejected | None:
     match destination.rail:
-        case Rail.CARD if card_fault(destination.number) is not None:
+        case Rail.CARD if not _DIGITS.fullmatch(destination.number) or card_fault(destination.number) is not None:
             return Rejected("bad_card")
         case Rail.SBP | Rail.QIWI if _PHONE.fullmatch(destination.number) is None:
             return Rejected("bad_account")

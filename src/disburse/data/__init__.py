@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -61,13 +62,18 @@ def load_sbp_members(extra: Iterable[str] = ()) -> tuple[SbpMember, ...]:
     An id in `extra` that the list has never heard of (a provider's test member) is offered under its own number.
     Raises DataFileError when the package's files are damaged.
     """
+    known = _known_members()
+    wanted = {member_id for member_id in known if known[member_id].status == "current"}.union(extra)
+    return tuple(known.get(one) or SbpMember(one, one, one, "operator") for one in sorted(wanted))
+
+
+@lru_cache(maxsize=1)
+def _known_members() -> dict[str, SbpMember]:
     status = {row["member_id"]: row["status"] for row in _rows_of_ours("sbp-members-provenance.csv")}
-    known = {
+    return {
         row["member_id"]: SbpMember(row["member_id"], row["name"], row["name_en"], status[row["member_id"]])
         for row in _rows_of_ours("sbp-members.csv")
     }
-    wanted = {member_id for member_id in known if known[member_id].status == "current"}.union(extra)
-    return tuple(known.get(one) or SbpMember(one, one, one, "operator") for one in sorted(wanted))
 
 
 def accepted_member_ids(members: Iterable[SbpMember]) -> frozenset[str]:

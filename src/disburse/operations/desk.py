@@ -36,7 +36,7 @@ from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.providers import Providers
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.operations.routing import Router
-from disburse.operations.two_steps import ExecuteAgain, Remember
+from disburse.operations.two_steps import ExecuteAgain, Remember, Remembered
 from disburse.storage import payouts as stored
 from disburse.storage import workers
 from disburse.storage.database import Database, Hope, StoreUnavailable, Transaction
@@ -107,6 +107,7 @@ class Desk:
         self.on_due: Callable[[], None] = _nobody
         self.on_final: Callable[[], None] = _nobody
         self.on_applied: Callable[[str, Applied], None] = lambda connector, applied: None
+        self.on_alert: Callable[[str, str], None] = lambda connector, alert: None
         queue = partial(batches.before, database, world.clock)
         self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create, hopeful=True)
         self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute, hopeful=True)
@@ -116,7 +117,7 @@ class Desk:
         self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
         self._record: GroupCommit[Heard, Applied] = queue("record", self._record_heard, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
-        self._remember: GroupCommit[Remember, bool] = queue("remember", two_steps.remember)
+        self._remember: GroupCommit[Remember, Remembered] = queue("remember", two_steps.remember)
         self._claim_hope = Hope()
 
     def draft(
@@ -278,7 +279,7 @@ class Desk:
         async def work(tx: Transaction) -> list[stored.QuestionDue]:
             return await stored.to_ask(tx, shard, await tx.database_now(), limit)
 
-        return await self.database.run(work)
+        return await self.database.ask(work)
 
     async def expiries_due(self, shard: int, limit: int) -> list[tuple[UUID, int]]:
         """Payouts (with their merchants) that nobody executed in time."""
@@ -326,7 +327,11 @@ class Desk:
 
     async def remember(self, shard: int, command: Remember) -> bool:
         """Store a provider's reference with an open attempt before it is executed; False: do not execute. True is committed."""
-        return await self._remember.submit(shard, command)
+        remembered = await self._remember.submit(shard, command)
+        if remembered is Remembered.ANOTHERS:
+            two_steps.tell_anothers(command)
+            self.on_alert(command.connector, two_steps.ALERT)
+        return remembered is Remembered.KEPT
 
     async def execute_again(self, shard: int, command: ExecuteAgain) -> bool:
         """Whether a remembered operation may be executed once more; True is committed."""

@@ -347,8 +347,8 @@ class _Changes:
             attempt.ask_at = None
             attempt.ended_at = attempt.ended_at or message.at
             attempt.reason = ruling.reason if ruling.reason is not None else attempt.reason
-        if isinstance(message.verdict, Accepted | Settled | Rejected) and message.verdict.provider_reference:
-            attempt.provider_reference = message.verdict.provider_reference
+        if isinstance(message.verdict, Accepted | Settled | Rejected) and attempt.provider_reference is None:
+            attempt.provider_reference = message.verdict.provider_reference or None  # the first stays: by it we ask and execute
 
     def _store(
         self, message: Heard, payout: Payout, attempt: Attempt, effect: str, clock_at: datetime | None

@@ -194,6 +194,7 @@ _VERDICTS: Final = {
     "Rejected": "refused",
     "Unknown": "nothing that can be relied on",
     "Made": "an operation is made, which moves nothing",
+    "MadeForAnother": "an operation that is another order's, so it is not executed",
     "NotSent": "nothing was sent that could move money",
     "NotFound": "the id is not known there (which proves nothing)",
     "NotExecuted": "the operation is made and not executed (which proves nothing)",

@@ -274,9 +274,9 @@ async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[P
         waiting = payout is not None and payout.state in (PayoutState.CREATED, PayoutState.UNFUNDED)
         if payout is not None and waiting and payout.expires_at > command.at:
             later.append((payout.payout_id, payout.expires_at))
-        else:
+        elif payout is not None:
             done.append(command.payout_id)
-            if payout is not None and waiting:
+            if waiting:
                 moves.move(payout, Step.EXPIRE, command.at, command.actor)
         results.append(NoSuchPayout() if payout is None else payout)
     moves.add_rows()

@@ -5,8 +5,9 @@ told in `domain/two_steps.py`.
 
 `remember` stores the provider's reference with the open attempt, fenced by owner and epoch. What makes it sound is that whatever
 is heard of an attempt (its owner's answer, its lapsed lease, an inquiry) ends its being open under the same lock: from then on
-nothing can be remembered, so nothing can be executed that is not remembered. `execute_again` allows one more request for a
-remembered operation and writes down that it did.
+nothing can be remembered, so nothing can be executed that is not remembered. An operation is one attempt's for ever: a provider
+that gives its id to a second order is not believed about the second, whichever worker hears of it, and however much later.
+`execute_again` allows one more request for a remembered operation and writes down that it did.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from uuid import UUID
+
+import structlog
 
 from disburse.domain import two_steps
 from disburse.domain.attempt import Attempt, AttemptState
@@ -31,7 +35,23 @@ from disburse.storage.unit import Unit
 MADE = "Made"
 """The verdict of a stored message that says: the provider made an operation. It moves nothing and changes nothing."""
 
+MADE_FOR_ANOTHER = "MadeForAnother"
+"""The verdict of one that says: the operation that the provider named had been made for another attempt. It changes nothing."""
+
+ALERT = "operation_of_another"
+"""The alert's word for that."""
+
 LONGEST_REFERENCE = 200
+
+_log = structlog.get_logger("disburse.operations.two_steps")
+
+
+class Remembered(Enum):
+    """Whether an operation may be executed: it is KEPT; it is not this attempt's to execute (any more); it is ANOTHERS."""
+
+    KEPT = auto()
+    REFUSED = auto()
+    ANOTHERS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +70,83 @@ class Remember:
     actor: str
 
     @property
-    def attempt(self) -> tuple[UUID, int]:
+    def attempt(self) -> stored.Key:
         return (self.payout_id, self.number)
 
-    def evidence(self, place: int) -> Row:
-        """The row that says what the provider made. `place`: the merchant's in the unit."""
-        text = f"{self.connector}\nanswer\n{MADE}\n{self.reference}".encode("utf-8", "backslashreplace")
+    @property
+    def operation(self) -> stored.Operation:
+        return (self.connector, self.reference)
+
+    def made(self) -> stored.Made:
+        """As it is stored."""
+        return stored.Made(
+            self.operation, self.attempt, self.end_to_end_id, self.owner, self.epoch, self.at, self.actor
+        )
+
+    def evidence(self, place: int, verdict: str, detail: str) -> Row:
+        """The row that says what the provider named. `place`: the merchant's in the unit."""
+        text = f"{self.connector}\nanswer\n{verdict}\n{detail}".encode("utf-8", "backslashreplace")
         return (self.end_to_end_id, hashlib.sha256(text).digest()[:16], place, self.payout_id, self.number,
-                self.connector, "answer", MADE, self.reference, "nothing", self.at, self.actor, None)  # fmt: skip
+                self.connector, "answer", verdict, detail, "nothing", self.at, self.actor, None)  # fmt: skip
 
 
-async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) -> list[bool]:
-    """Store each reference; True once it is this attempt's and the attempt still its owner's to execute.
+async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) -> list[Remembered]:
+    """Store each reference; KEPT once it is this attempt's, and no other's, and the attempt still its owner's to execute.
 
-    False for an attempt that is not open any more, is another owner's or epoch's, belongs to a frozen payout, or has another
-    reference; and for a reference that cannot be kept as it is. Whoever gets False must not execute.
+    REFUSED for an attempt that is not open any more, is another owner's or epoch's, belongs to a frozen payout, or has another
+    reference; and for a reference that cannot be kept as it is. ANOTHERS for an operation that was made for another attempt,
+    also one of the same payout: nothing is stored but evidence that it was named. Only who gets KEPT may execute.
     """
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in commands])
     fit = [one for one in commands if can_be_kept(one.reference)]
     if not fit:
-        return [False] * len(commands)
-    kept = await stored.keep_references(
-        tx, shard, [(one.payout_id, one.number, one.owner, one.epoch, one.reference) for one in fit]
-    )
-    news = {one.attempt: one for one in fit if kept.get(one.attempt) == one.reference}
+        return [Remembered.REFUSED] * len(commands)
+    whose = await stored.take_operations(tx, shard, [one.made() for one in fit])
+    own = [one for one in fit if whose.get(one.operation) == one.attempt]
+    kept = await stored.keep_references(tx, shard, [one.made() for one in own]) if own else {}
+    news = {one.attempt: one for one in own if kept.get(one.attempt) == one.reference}
     others = [one.attempt for one in fit if kept.get(one.attempt) != one.reference]
     before = await payouts.with_attempts(tx, shard, others) if others else {}
     for one in news.values():
-        unit.add("evidence", one.evidence(unit.place(one.merchant_id)))
+        unit.add("evidence", one.evidence(unit.place(one.merchant_id), MADE, one.reference))
+    results = [_remembered(one, whose, news, before) for one in commands]
+    for one, result in zip(commands, results, strict=True):
+        if result is Remembered.ANOTHERS and _is_there(one, before):
+            payout_id, number = whose[one.operation]
+            detail = f"{one.reference}, made for attempt {number} of {payout_id}"
+            unit.add("strays", one.evidence(unit.place(one.merchant_id), MADE_FOR_ANOTHER, detail))
     await unit.write()
-    return [
-        kept.get(one.attempt) == one.reference or (one.attempt in before and _has(*before[one.attempt], one))
-        for one in commands
-    ]
+    return results
+
+
+_Found = dict[stored.Key, tuple[Payout, Attempt]]
+
+
+def _remembered(
+    one: Remember, whose: dict[stored.Operation, stored.Key], news: dict[stored.Key, Remember], before: _Found
+) -> Remembered:
+    if whose.get(one.operation, one.attempt) != one.attempt:
+        return Remembered.ANOTHERS
+    if one.attempt in news and news[one.attempt].reference == one.reference:
+        return Remembered.KEPT
+    has = one.attempt in before and _has(*before[one.attempt], one)
+    return Remembered.KEPT if has else Remembered.REFUSED
+
+
+def _is_there(one: Remember, before: _Found) -> bool:
+    """Whether the attempt that is spoken of exists, so that evidence may be kept with it."""
+    if one.attempt not in before:
+        return False
+    payout, attempt = before[one.attempt]
+    return (payout.merchant_id, attempt.connector, attempt.end_to_end_id) == (one.merchant_id, one.connector, one.end_to_end_id)
+
+
+def tell_anothers(one: Remember) -> None:
+    """The alert: a provider gave the id of one order to another; people have to ask it what it did."""
+    _log.error(
+        "a provider named the operation of another order", alert=ALERT, merchant=one.merchant_id, payout=str(one.payout_id),
+        attempt=one.number, connector=one.connector,
+    )  # fmt: skip
 
 
 def _has(payout: Payout, attempt: Attempt, one: Remember) -> bool:

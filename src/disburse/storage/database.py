@@ -187,6 +187,8 @@ _SESSION = {
 }
 # A plan is made once, perhaps on an empty table, and kept: every hot statement looks rows up by key, so nothing else is planned.
 _BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_material": "off"}
+SESSION = {**_SESSION, **_BY_KEY}
+"""The settings of every session of the program."""
 
 
 class Database:
@@ -339,7 +341,7 @@ async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool 
 
     Raises UnsafeDatabase, and StoreUnavailable when no connection can be made.
     """
-    settings = {**_SESSION, **_BY_KEY, "role": "disburse_app", "search_path": "disburse"}
+    settings = {**SESSION, "role": "disburse_app", "search_path": "disburse"}
     try:
         probe = await asyncpg.connect(dsn, server_settings=settings, timeout=10)
     except (OSError, asyncpg.PostgresError, TimeoutError) as fault:

@@ -111,7 +111,8 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text"),
     ),
     "evidence": (f"{_EVIDENCE} RETURNING 1", _EVIDENCE_TYPES),
-    # What matches no payout is written without a merchant's lock, so another transaction may be keeping the same message.
+    # What matches no payout is written without a merchant's lock, so another transaction may be keeping the same message. And what
+    # changes nothing may have been kept before.
     "strays": (f"{_EVIDENCE} ON CONFLICT DO NOTHING RETURNING 1", _EVIDENCE_TYPES),
     "expiries": (
         """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at)

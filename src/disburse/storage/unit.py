@@ -36,7 +36,7 @@ class Unit:
     `lock` makes one. Payouts, postings and events are numbered by the locked merchants, so their numbers have no gaps.
     """
 
-    __slots__ = ("_balances", "_changes", "_counters", "_made", "_merchants", "_places", "_real", "_rows", "_seen", "_told", "shard", "tx")
+    __slots__ = ("_balances", "_changes", "_counters", "_made", "_merchants", "_places", "_read", "_real", "_rows", "_seen", "_told", "shard", "tx")
 
     def __init__(self, tx: Transaction, shard: int, merchants: Iterable[int]) -> None:
         self.tx = tx
@@ -48,6 +48,7 @@ class Unit:
         self._balances: dict[tuple[int, str, Account], int] = {}  # as they were read
         self._changes: dict[tuple[int, str, Account], int] = {}
         self._real: dict[tuple[int, str, Account], int] = {}
+        self._read = False  # whether balances were read: then an account that was not found is empty
         self._seen: dict[UUID, int] = {}
         self._told: dict[UUID, Payout] = {}
         self._made: list[Payout] = []
@@ -82,6 +83,7 @@ class Unit:
         )
         for row in found:
             self._balances[row[0], row[1], row[2]] = row[3]
+        self._read = True
 
     async def read_funds(self, merchants: Sequence[int]) -> None:
         """As `read_balances`, but a hopeful unit takes it for granted that there is enough."""
@@ -95,8 +97,8 @@ class Unit:
 
     @property
     def _granted(self) -> int:
-        """The balance of an account that was not read."""
-        return _PLENTY if self.tx.hopeful else 0
+        """The balance of an account that no row was read of: nothing, unless no row was looked for."""
+        return _PLENTY if self.tx.hopeful and not self._read else 0
 
     def covers(self, merchant_id: int, currency: str, needed: int) -> bool:
         """Whether so much may be spent. A hopeful unit never says no: what it read may be old. Raises GuardFailed."""

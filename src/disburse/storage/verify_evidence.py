@@ -61,6 +61,22 @@ EVIDENCE = (
            WHERE e.verdict = 'Made' AND a.provider_reference IS DISTINCT FROM e.detail""",
     ),
     Check(
+        "E2 an operation is one attempt's",
+        "An operation of a two-step provider belongs to the attempt it was made for, and is no other attempt's reference.",
+        """SELECT 'remembered' AS what, e.payout_id AS payout, e.attempt, e.connector, e.detail AS operation, o.payout_id AS belongs_to
+           FROM evidence e LEFT JOIN provider_operations o ON o.connector = e.connector AND o.reference = e.detail
+           WHERE e.verdict = 'Made' AND (o.payout_id = e.payout_id AND o.number = e.attempt) IS NOT TRUE
+           UNION ALL
+           SELECT 'asked by', a.payout_id, a.number, a.connector, a.provider_reference, o.payout_id
+           FROM attempts a JOIN provider_operations o ON o.connector = a.connector AND o.reference = a.provider_reference
+           WHERE o.payout_id <> a.payout_id OR o.number <> a.number
+           UNION ALL
+           SELECT 'of nobody', o.payout_id, o.number, o.connector, o.reference, a.payout_id
+           FROM provider_operations o LEFT JOIN attempts a
+             ON a.payout_id = o.payout_id AND a.number = o.number AND a.connector = o.connector
+           WHERE a.payout_id IS NULL""",
+    ),
+    Check(
         "E3 absence is found twice",
         "Where a not-found ended an attempt, another was stored before it, both while nobody could send and some time apart.",
         """SELECT e.merchant_id AS merchant, e.payout_id AS payout, e.attempt FROM evidence e

@@ -188,7 +188,7 @@ _EVENTS = (
     ),
     Check(
         "W1 every act names its actor",
-        "Each payout, attempt, posting, top-up, event, request and piece of evidence says who did it.",
+        "Each payout, attempt, operation, posting, top-up, event, request and piece of evidence says who did it.",
         """SELECT what, merchant_id AS merchant, row, actor
            FROM (SELECT 'payout' AS what, merchant_id, payout_id::text AS row, actor FROM payouts
                  UNION ALL SELECT 'attempt', merchant_id, payout_id || '-' || number, actor FROM attempts
@@ -198,6 +198,7 @@ _EVENTS = (
                  UNION ALL SELECT 'evidence', merchant_id, encode(digest, 'hex'), actor FROM evidence
                  UNION ALL SELECT 'request', merchant_id, request_id::text, actor FROM requests
                  UNION ALL SELECT 'decision', merchant_id, request_id::text, actor FROM decisions
+                 UNION ALL SELECT 'operation', NULL, connector || ' ' || reference, actor FROM provider_operations
                  UNION ALL SELECT 'merchant', merchant_id, '', actor FROM merchant_settings
                  UNION ALL SELECT 'operator', NULL, operator_id::text, actor FROM operators) AS acts
            WHERE coalesce(btrim(actor), '') = ''""",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions')"
+_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations')"
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -31,6 +31,7 @@ _UNIQUE = """VALUES
     ('evidence_pkey', 'evidence', 'shard end_to_end_id digest', NULL),
     ('requests_pkey', 'requests', 'shard request_id', NULL),
     ('decisions_pkey', 'decisions', 'shard request_id', NULL),
+    ('provider_operations_pkey', 'provider_operations', 'connector reference', NULL),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
     ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
 
@@ -49,12 +50,13 @@ _CHECKED = """VALUES
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators')"""
+    'operators', 'provider_operations')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events, evidence, requests and decisions, nor become a role that can.",
+        "The program's role can neither change nor remove postings, events, evidence, requests, decisions and whose operations are, nor "
+        "become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)
@@ -88,7 +90,7 @@ SCHEMA = (
     ),
     Check(
         "L7 unique indexes stand",
-        "The unique indexes that make a second payout, attempt or posting impossible are there, valid, and cover what they must.",
+        "The unique indexes that make a second payout, attempt, posting or owner of an operation impossible are there, valid, and cover what they must.",
         f"""SELECT must.name AS "index", must.tab AS "table" FROM ({_UNIQUE}) AS must (name, tab, columns, rows)
             WHERE NOT EXISTS (
                 SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

@@ -17,11 +17,14 @@ _BATCH = 500
 class Housekeeper:
     """One worker's housekeeping loop. `shards`: all buckets from 0 on; the list is shared with the worker's other loops."""
 
-    def __init__(self, desk: Desk, world: World, worker_id: str, *, shards: list[int]) -> None:
+    def __init__(
+        self, desk: Desk, world: World, worker_id: str, *, shards: list[int], every_s: float = SEEN_EVERY_S
+    ) -> None:
         self._desk = desk
         self._world = world
         self._worker_id = worker_id
         self._shards = shards
+        self._every_s = every_s
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -37,7 +40,7 @@ class Housekeeper:
             except StoreUnavailable:
                 pass  # the next round says it again
             rounds += 1
-            await self._world.clock.sleep(SEEN_EVERY_S)
+            await self._world.clock.sleep(self._every_s)
 
     async def _expire(self, shard: int) -> None:
         while True:

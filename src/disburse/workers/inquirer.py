@@ -29,7 +29,7 @@ from disburse.operations.two_steps import never_executed
 from disburse.workers.allowance import Allowance, ProcessAllowance
 from disburse.workers.pace import Pace
 from disburse.workers.repeat import ask_or_repeat
-from disburse.workers.two_steps import execute_again
+from disburse.workers.two_steps import about, execute_again
 
 _TOGETHER = 500  # times moved in one transaction
 _MOST_BROUGHT_FORWARD = 100_000
@@ -174,6 +174,8 @@ class Inquirer:
             finding = await ask_or_repeat(self._desk, connector, question, self._world.clock, self._limits.call_s)
         except Exception as fault:  # a connector's mistake is no answer of the provider's
             finding = Unknown(f"connector fault: {type(fault).__name__}")
+        if connector.capabilities.two_step:
+            finding = about(question.attempt.provider_reference, finding)
         self._asked(question.connector, finding)
         await self._hear(question, "inquiry", finding)
         if isinstance(finding, NotExecuted):

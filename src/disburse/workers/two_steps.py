@@ -6,6 +6,8 @@ pays nobody twice, is decided there and in the domain.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from disburse.connectors.contract import Connector, Question
 from disburse.connectors.two_steps import TwoStep
 from disburse.domain.outcomes import Absent, NotSent, Outcome, Unknown
@@ -14,6 +16,8 @@ from disburse.operations.attempts import Opened, ToAsk
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.two_steps import ExecuteAgain, Remember
+
+T = TypeVar("T")
 
 FRESH_S = 10.0
 """An allowance is used at once or not at all: a process that was frozen in between may wake up in another world."""
@@ -27,11 +31,11 @@ class Memory:
         self._world = world
         self._opened = opened
         self._worker = worker
-        self._called = False
+        self._called: str | None = None
 
     async def remember(self, provider_reference: str) -> bool:
         """True once the reference is stored with the attempt and the attempt still ours to execute."""
-        self._called = True
+        self._called = provider_reference
         opened, payout = self._opened, self._opened.payout
         command = Remember(
             payout.payout_id, opened.attempt, payout.merchant_id, opened.connector, opened.end_to_end_id, self._worker,
@@ -47,7 +51,15 @@ class Memory:
 
         Whoever finds it stored may execute it again, also while its first owner still sleeps before its own call.
         """
-        return never_not_sent(outcome) if self._called else outcome
+        return outcome if self._called is None else about(self._called, never_not_sent(outcome))
+
+
+def about(reference: str | None, told: T) -> T | Unknown:
+    """What was told of the operation that is remembered. Whatever names another is about that one, and proves nothing of ours."""
+    named = getattr(told, "provider_reference", None)
+    if named is None or (reference is not None and named.lower() == reference.lower()):
+        return told
+    return Unknown("an answer about another operation")
 
 
 def never_not_sent(outcome: Outcome) -> Outcome:
@@ -70,6 +82,6 @@ async def execute_again(
     if not await desk.execute_again(payout.shard, command) or world.clock.monotonic() - began > FRESH_S:
         return None
     try:
-        return never_not_sent(await connector.execute_again(asked))
+        return about(reference, never_not_sent(await connector.execute_again(asked)))
     except Exception as fault:  # a connector's mistake is no answer of the provider's
         return Unknown(f"connector fault: {type(fault).__name__}")

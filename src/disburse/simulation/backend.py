@@ -1,0 +1,115 @@
+"""The one real PostgreSQL connection under a simulation. Lives here: calling it in the middle of a step, and a database made empty.
+
+A call is put while the simulated loop stands still: it runs to its end on a loop of its own before the simulated step goes on.
+The simulated time is the database's clock as well: a function of the same name stands before PostgreSQL's own in the path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from disburse.operations.verify import Report, verify
+from disburse.storage.database import SESSION, Database, open_database
+from disburse.storage.migrate import make_database, migrate
+from disburse.world import real_world
+
+_CLOCK = """CREATE SCHEMA IF NOT EXISTS simulated;
+    CREATE OR REPLACE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+        AS $$ SELECT current_setting('simulated.now')::timestamptz $$;
+    GRANT USAGE ON SCHEMA simulated TO disburse_app"""
+_TABLES = """SELECT relname FROM pg_class WHERE relnamespace = 'disburse'::regnamespace AND relkind = 'r'
+    AND relname <> 'schema_migrations' ORDER BY relname"""
+
+
+class Backend:
+    """Two sessions: the program's role runs what processes ask for, the superuser's empties the database and lets the auditor look."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._app: Any = None
+        self._owner: Any = None
+        self._database: Database | None = None
+        self._emptying = ""
+        self._clock_shows: datetime | None = None
+        self.calls = 0
+
+    def open(self, dsn: str) -> None:
+        """Connect to a migrated database, which is taken over whole."""
+        self.call(self._open(dsn))
+
+    async def _open(self, dsn: str) -> None:
+        self._owner = await asyncpg.connect(dsn, server_settings={"search_path": "disburse", "jit": "off"})
+        await self._owner.execute(_CLOCK)
+        tables = [row[0] for row in await self._owner.fetch(_TABLES)]
+        deletes = [f"DELETE FROM disburse.{table}" for table in tables]
+        self._emptying = "; ".join(["SET session_replication_role = replica", *deletes, "RESET session_replication_role"])
+        self._database = await open_database(dsn, real_world(), size=1, unsafe=True)
+        settings = {**SESSION, "role": "disburse_app", "search_path": "simulated, disburse, pg_catalog"}
+        self._app = await asyncpg.connect(dsn, server_settings=settings)
+
+    def close(self) -> None:
+        for session in (self._app, self._owner, self._database):
+            if session is not None:
+                self.call(session.close())
+        self._loop.close()
+
+    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, whatever loop the caller is on."""
+        outer = asyncio._get_running_loop()
+        task = asyncio.current_task(outer) if outer is not None else None
+        if task is not None and outer is not None:
+            asyncio.tasks._leave_task(outer, task)
+        asyncio._set_running_loop(None)
+        try:
+            return self._loop.run_until_complete(work)
+        finally:
+            asyncio._set_running_loop(outer)
+            if task is not None and outer is not None:
+                asyncio.tasks._enter_task(outer, task)
+
+    def reset(self) -> None:
+        """End whatever a run that broke off left open."""
+        self.call(self._app.execute("ROLLBACK"))
+
+    def empty(self) -> None:
+        """Delete every row."""
+        self.call(self._owner.execute(self._emptying))
+
+    def look(self, sql: str, *values: Any) -> Sequence[Any]:
+        """A question from outside every process: the auditor's."""
+        found: Sequence[Any] = self.call(self._owner.fetch(sql, *values))
+        return found
+
+    def verify(self) -> Report:
+        """The product's own check of its books, from outside every process."""
+        if self._database is None:
+            raise AssertionError("the backend is not open")
+        report: Report = self.call(verify(self._database))
+        return report
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Any]:
+        """The same, for whoever is called by `call`."""
+        found: Sequence[Any] = await self._owner.fetch(sql, *values)
+        return found
+
+    def put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
+        """One statement of a process: `fetch`, `fetchrow`, `fetchval`, `execute` or `executemany`. `now`: the database's clock."""
+        self.calls += 1
+        return self.call(self._put(method, sql, values, now))
+
+    async def _put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
+        if now != self._clock_shows and "clock_timestamp" in sql:
+            await self._app.fetchval("SELECT set_config('simulated.now', $1, false)", now.isoformat())
+            self._clock_shows = now
+        return await getattr(self._app, method)(sql, *values)
+
+
+async def make_scratch(server: str, name: str, dsn: str) -> None:
+    """A migrated database for simulations, made if it is not there. `server`: the URL of a database to make it from."""
+    await make_database(server, name)
+    await migrate(dsn)

@@ -1,0 +1,120 @@
+"""What one seed's day is like: how many processes, which providers, which faults and how often, and ugly settings.
+
+Swarm style: every seed has a subset of the faults, each at a rate of its own, so that some days are all crashes and some all
+garbage; one in four has none. May not live here: how a fault is done.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from disburse.simulation.provider import Temper
+from disburse.simulation.streams import Streams, log_uniform
+from disburse.wiring import Rhythm
+
+STORE: Final = ("statement", "commit", "deadlock", "store_away")
+PROCESS: Final = ("crash", "crash_at_port", "freeze", "clock")
+NET: Final = ("refused", "unreachable", "lost", "silent", "reset", "spoilt", "late", "partition")
+PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "misreports", "hides", "flaps", "unlisted", "callbacks", "forged")
+CLIENT: Final = ("twice", "changed", "impatient")
+FAULTS: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
+"""Every kind of fault, by the name that `disburse simulate --faults` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """`rates`: how often each fault of this day happens, 0 to 1 at each chance, or for those of time, times a virtual minute."""
+
+    servers: int
+    workers: int
+    merchants: int
+    payouts: int
+    providers: tuple[str, ...]
+    rates: dict[str, float]
+    rhythm: Rhythm
+    safety_s: float
+    lease_s: float
+    call_s: float
+    window: int
+    largest: int
+    writers: int
+    pool: int
+    slowest_s: float
+    answer_wait_ms: int
+    temper: Temper = field(default_factory=Temper)
+
+
+def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
+    """This seed's day. `only`: no other faults than these."""
+    knobs = streams["knobs"]
+    call_s = knobs.choice((2.0, 5.0, 5.0))
+    rates = _rates(knobs)
+    if only is not None:
+        rates = {name: rate for name, rate in rates.items() if name in only}
+    return Knobs(
+        servers=knobs.choice((1, 1, 2)),
+        workers=knobs.choice((1, 2, 2, 3)),
+        merchants=knobs.choice((1, 1, 2, 3)),
+        payouts=knobs.randint(4, 14),
+        providers=_providers(knobs),
+        rates=rates,
+        rhythm=Rhythm(
+            poll_s=knobs.choice((1.0, 2.0, 5.0)),
+            watch_s=knobs.choice((1.0, 3.0)),
+            pulse_s=knobs.choice((5.0, 30.0)),
+            house_s=knobs.choice((30.0, 120.0)),
+            claims=knobs.choice((1, 2, 10, 500)),
+            questions=knobs.choice((1, 3, 200)),
+        ),
+        safety_s=log_uniform(knobs, 20.0, 240.0),
+        lease_s=call_s + knobs.choice((5.0, 6.0, 25.0)),
+        call_s=call_s,
+        window=knobs.choice((1, 3, 1000)),
+        largest=knobs.choice((1, 2, 500)),
+        writers=knobs.choice((1, 2)),
+        pool=knobs.choice((3, 4, 10)),
+        slowest_s=log_uniform(knobs, 0.001, 0.3),
+        answer_wait_ms=knobs.choice((0, 500, 2000)),
+        temper=_temper(knobs, rates),
+    )
+
+
+def _providers(knobs: random.Random) -> tuple[str, ...]:
+    """Banks of the sandbox's kind, or real kinds; never both, since a sandbox beside a real one carries test money alone."""
+    if knobs.random() < 0.4:
+        return tuple(knobs.choice(("bank", "bank", "guarded")) for _ in range(knobs.choice((1, 1, 2))))
+    kinds = ["unitpay", "moneynew", "moneyold"]
+    knobs.shuffle(kinds)
+    return tuple(kinds[: knobs.choice((1, 1, 2, 3))])
+
+
+def _rates(knobs: random.Random) -> dict[str, float]:
+    if knobs.random() < 0.25:
+        return {}
+    chosen = [name for name in FAULTS if knobs.random() < 0.5]
+    if knobs.random() < 0.15:
+        chosen = [knobs.choice(FAULTS) for _ in range(3)]
+    rates: dict[str, float] = {}
+    for name in chosen:
+        match name:
+            case "crash" | "freeze" | "clock" | "store_away" | "partition" | "provider_crash" | "forged":
+                rates[name] = log_uniform(knobs, 0.5, 8.0)  # a virtual minute
+            case "statement" | "commit" | "deadlock" | "crash_at_port":
+                rates[name] = log_uniform(knobs, 0.01, 0.2)
+            case _:
+                rates[name] = log_uniform(knobs, 0.05, 0.6)
+    return rates
+
+
+def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
+    def rate(name: str, most: float) -> float:
+        return min(rates.get(name, 0.0), most)
+
+    return Temper(
+        later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
+        short=rate("short", 0.2), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
+        hides_s=4.0, flaps=rate("flaps", 0.5), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
+    )  # fmt: skip

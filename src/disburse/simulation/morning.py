@@ -1,0 +1,71 @@
+"""A simulated day's beginning: merchants with some money, what they will want, and every process started. No faults fall yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from disburse.domain.money import Money
+from disburse.operations.merchants import add_merchant, draw_top_up
+from disburse.simulation.clients import CARDS, PHONES, Account, Client, Wanted
+from disburse.simulation.process import Process
+from disburse.simulation.stage import Day
+from disburse.simulation.streams import log_uniform
+
+
+async def begin(day: Day) -> None:
+    """Merchants with some money, wishes for the day, and every process started."""
+    clerk = day.house.process("clerk", mortal=False)
+    await clerk.start(_furnish(day, clerk))
+    for name in day.names:
+        day.house.start(name)
+    await asyncio.sleep(5)
+
+
+async def _furnish(day: Day, clerk: Process) -> None:
+    workload = day.streams["workload"]
+    async with day.house.house(clerk) as house:
+        for number in range(1, day.knobs.merchants + 1):
+            made = await add_merchant(
+                house.database, house.world, house.vault, name=f"merchant {number}", login=f"m{number}@example.com",
+                actor="operator:clerk", pci_dss=True, settings={"answer_wait_ms": day.knobs.answer_wait_ms},
+            )  # fmt: skip
+            account = Account(made.merchant.merchant_id, made.merchant.login, made.password, made.unitpay_secret_key)
+            process = day.house.process(f"merchant-{number}", mortal=False)
+            client = Client(
+                process, day.net, account, day.history, day.streams["workload"], day.faults, lambda: day.servers
+            )
+            client.wanted = [_wish(day, number, place) for place in range(_share(day, number))]
+            day.clients.append(client)
+            needed = sum(one.amount_minor for one in client.wanted)
+            first = int(needed * workload.choice((0.3, 1.0, 1.0, 2.0))) + 1
+            tops = [(first, 0.0), (needed * 2, workload.uniform(0, day.knobs.safety_s))]
+            for place, (amount, at) in enumerate(tops):
+                top_up = draw_top_up(house.world, made.merchant, Money(amount, "RUB"), actor="operator:clerk", reference=f"t{place}")
+                if at == 0.0:
+                    await house.desk.top_up(made.merchant, top_up)
+                else:
+                    clerk.start(_top_up_later(house, made.merchant, top_up, at))
+
+
+async def _top_up_later(house: Any, merchant: Any, top_up: Any, at: float) -> None:
+    await asyncio.sleep(at)
+    for _ in range(100):
+        with contextlib.suppress(Exception):
+            await house.desk.top_up(merchant, top_up)
+            return
+        await asyncio.sleep(1)
+
+
+def _share(day: Day, number: int) -> int:
+    return day.knobs.payouts // day.knobs.merchants + (1 if number <= day.knobs.payouts % day.knobs.merchants else 0)
+
+
+def _wish(day: Day, merchant: int, place: int) -> Wanted:
+    workload = day.streams["workload"]
+    surface = "unitpay" if workload.random() < 0.7 else "intellectmoney"
+    card = surface == "intellectmoney" or workload.random() < 0.8 or not any(one.startswith(("unitpay", "bank", "guarded")) for one in day.providers)
+    where = workload.choice(CARDS) if card else workload.choice(PHONES)
+    amount = int(log_uniform(workload, 10_00, 50_000_00))
+    return Wanted(surface, f"m{merchant}-{place}", amount, card, where, 5 + workload.uniform(0, day.knobs.safety_s * 0.8))
