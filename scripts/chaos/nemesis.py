@@ -17,10 +17,13 @@ from scripts.chaos.clocks import Clocks
 from scripts.chaos.lines import BOTH, Edge
 from scripts.chaos.plan import WORKERS, Fault
 from scripts.chaos.postgres import Disk, Postgres
-from scripts.chaos.processes import Program, children_of, send, words_of
+from scripts.chaos.processes import Program, Timeline, children_of, send, words_of
 
-READY_S = 6.0
+READY_S = 20.0
 """A kill waits so long for its victim to be at work; then it is killed wherever it is."""
+
+WORKS_S = 1.5
+"""A victim has worked at most so long when it is killed, if kills of it are waiting."""
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Nemesis:
     clocks: Clocks
     disks: Mapping[str, Disk]
     draw: random.Random
+    timeline: Timeline
     done: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
@@ -40,18 +44,21 @@ class Nemesis:
 
     async def run(self, plan: list[Fault], seconds: float) -> None:
         """Carry out the whole plan; returns when its last fault is over, `seconds` after the start or a little later."""
-        started = time.monotonic()
+        started = self.timeline.begun = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in plan:
                 group.create_task(self._at(fault, started, seconds))
 
     async def _at(self, fault: Fault, started: float, seconds: float) -> None:
         await asyncio.sleep(started + fault.at_s - time.monotonic())
+        told = f"{fault.kind}: {fault.target} for {fault.for_s:.1f} s, {fault.size:.1f}"
+        self.timeline.note(f"begins {told}")
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + started + seconds + 1 - time.monotonic()):
                 happened = await self._do(fault)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             happened = False
+        self.timeline.note(f"{'ends' if happened else 'found nobody:'} {told}")
         (self.done if happened else self.missed)[fault.kind] += 1
         if happened:
             self.targets[f"{fault.kind}: {fault.target}"] += 1
@@ -60,6 +67,8 @@ class Nemesis:
         match fault.kind:
             case "kill":
                 return await self._kill(fault.target)
+            case "kill while it starts":
+                return await self._kill_twice(self.programs[fault.target])
             case "kill database" | "kill keeper":
                 async with self._turn("database"):
                     return await self.postgres.kill(fault.target, self.draw)
@@ -97,23 +106,29 @@ class Nemesis:
             await self._wait_ready(victim)
             return victim.kill()
 
+    async def _kill_twice(self, victim: Program) -> bool:
+        """Once at work, and once more before it is at work again."""
+        async with self._turn(victim.name):
+            await self._wait_ready(victim)
+            victim.kill()
+            while victim.ready.is_set() or victim.pid is None:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(self.draw.uniform(0, 1))
+            return victim.kill()
+
     async def _kill_door(self) -> bool:
-        async with self._turn("door"):
-            api = self.programs["api"]
+        """A door beside the serving process, which is ready only when its doors are; the process starts another."""
+        api = self.programs["api"]
+        async with self._turn(api.name):
             await self._wait_ready(api)
-            until = time.monotonic() + READY_S
-            while time.monotonic() < until:
-                doors = [pid for pid in children_of(api.pid or 0) if "disburse.door" in words_of(pid)]
-                if doors:
-                    return send(self.draw.choice(doors), signal.SIGKILL)
-                await asyncio.sleep(0.1)
-            return False
+            doors = [pid for pid in children_of(api.pid or 0) if "disburse.door" in words_of(pid)]
+            return api.ready.is_set() and bool(doors) and send(self.draw.choice(doors), signal.SIGKILL)
 
     async def _wait_ready(self, program: Program) -> None:
         try:
             async with asyncio.timeout(READY_S):
                 await program.ready.wait()
-            await asyncio.sleep(self.draw.uniform(0, 1))
+            await asyncio.sleep(self.draw.uniform(0, WORKS_S))
         except TimeoutError:
             pass
 
@@ -132,10 +147,10 @@ class Nemesis:
             async with self._turn(victim.name):
                 await self._wait_ready(victim)
                 victim.freeze()
-            pid = victim.pid
+            frozen = victim.pid
             try:
                 await asyncio.sleep(fault.for_s)
-                return pid is not None and victim.pid == pid
+                return frozen is not None and victim.pid == frozen
             finally:
                 victim.thaw()
 
@@ -158,7 +173,7 @@ class Nemesis:
         async with self._turn(f"disk {fault.target}"):
             disk = self.disks[fault.target]
             try:
-                await asyncio.to_thread(disk.fill)
+                disk.fill()
                 await asyncio.sleep(fault.for_s)
             finally:
                 disk.free()

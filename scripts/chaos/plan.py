@@ -51,10 +51,11 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("kill", 44, WORKERS),
-    Kind("kill", 24, ("api",)),
-    Kind("kill", 24, ("door",)),
-    Kind("kill", 24, ("bank",)),
+    Kind("kill", 56, WORKERS),
+    Kind("kill", 14, ("api",)),
+    Kind("kill", 22, ("door",)),
+    Kind("kill", 28, ("bank",)),
+    Kind("kill while it starts", 6, PROGRAMS),
     Kind("kill database", 16, ("postmaster",)),
     Kind("kill database", 16, ("child",)),
     Kind("kill keeper", 2, ("keeper",)),

@@ -33,7 +33,7 @@ OPTIONS = {
     "min_wal_size": "32MB",
     "autovacuum_naptime": "5s",
 }
-DISK_MB, BANK_DISK_MB = 1024, 16
+DISK_MB = {"database": 4096, "bank": 256}
 LOOK_S = 0.05
 _CLONE_NEWNS = 0x00020000
 DUMPS = {
@@ -51,7 +51,7 @@ def small_disks(folder: Path) -> str | None:
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
         return "this root may not make a mount namespace"
     wishes = [["mount", "--make-rprivate", "/"]]
-    for name, size in (("database", DISK_MB), ("bank", BANK_DISK_MB)):
+    for name, size in DISK_MB.items():
         wishes.append(["mount", "-t", "tmpfs", "-o", f"size={size}m,mode=711", "none", str(folder / name)])
     for wish in wishes:
         done = subprocess.run(wish, capture_output=True, text=True)
@@ -68,24 +68,24 @@ def give_back_disks(folder: Path) -> None:
 
 
 class Disk:
-    """A small disk, filled up to its last byte by a file of ours."""
+    """A small disk. It is full when it has shrunk to what is on it, and has room again at its old size."""
 
-    def __init__(self, place: Path) -> None:
-        self._filler = place / "filler"
+    def __init__(self, place: Path, size_mb: int) -> None:
+        self._place, self._size_mb = place, size_mb
 
     def fill(self) -> None:
-        with self._filler.open("ab") as file, contextlib.suppress(OSError):
-            block = b"\0" * (1 << 20)
-            while True:
-                try:
-                    os.write(file.fileno(), block)
-                except OSError:
-                    if len(block) <= 4096:
-                        raise
-                    block = block[: len(block) // 2]
+        """Raises OSError."""
+        for _ in range(20):  # what is written meanwhile makes it too large for the size that was read
+            found = os.statvfs(self._place)
+            if self._resize(f"{(found.f_blocks - found.f_bfree) * found.f_frsize // 1024}k"):
+                return
+        raise OSError(f"{self._place} could not be made small")
 
     def free(self) -> None:
-        self._filler.unlink(missing_ok=True)
+        self._resize(f"{self._size_mb}m")
+
+    def _resize(self, size: str) -> bool:
+        return subprocess.run(["mount", "-o", f"remount,size={size}", str(self._place)], capture_output=True).returncode == 0
 
 
 class Postgres:

@@ -64,6 +64,18 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
+class Timeline:
+    """What happened when, one line each, for whoever wonders afterwards. Seconds count from the beginning of the faults."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.begun = time.monotonic()
+
+    def note(self, what: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic() - self.begun:8.2f} {what}\n")
+
+
 @dataclass
 class Program:
     """One program of the product, kept running. It is ready when it has said its first line.
@@ -75,6 +87,7 @@ class Program:
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
+    timeline: Timeline
     restarts_s: list[float] = field(default_factory=list)
     ended_by_itself: list[int] = field(default_factory=list)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -143,12 +156,14 @@ class Program:
                     self._note_ready()
             code = await self._process.wait()
             self.ready.clear()
+            self.timeline.note(f"{self.name} ended with {code}")
             if self._killed_at is None:
                 self.ended_by_itself.append(code)
             await asyncio.sleep(REST_S)
 
     def _note_ready(self) -> None:
         self.ready.set()
+        self.timeline.note(f"{self.name} is at work")
         if self._killed_at is not None:
             self.restarts_s.append(time.monotonic() - self._killed_at)
             self._killed_at = None

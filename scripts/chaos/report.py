@@ -13,6 +13,9 @@ from scripts.chaos.plan import PER
 WANTED_PROCESS_KILLS, WANTED_DATABASE_KILLS = 100, 20
 """In a run of `PER` seconds; of a shorter or longer one in proportion."""
 
+WANTED_PER_S = 1.0
+"""So many payouts a second must have been acknowledged, on average and through all the faults."""
+
 WITHIN_S: Final = 30.0
 """So long after the last fault nothing may be in doubt and every payout must have come to its end."""
 
@@ -42,7 +45,7 @@ class Outcome:
 
     @property
     def process_kills(self) -> int:
-        return self.done["kill"]
+        return self.done["kill"] + 2 * self.done["kill while it starts"]
 
     @property
     def database_kills(self) -> int:
@@ -55,8 +58,8 @@ class Outcome:
             self.wrong.append(f"{self.process_kills} process kills prove too little")
         if self.database_kills < int(WANTED_DATABASE_KILLS * share):
             self.wrong.append(f"{self.database_kills} kills of PostgreSQL prove too little")
-        if not self.acknowledged:
-            self.wrong.append("no payout was acknowledged at all")
+        if self.acknowledged < WANTED_PER_S * self.seconds:
+            self.wrong.append(f"{self.acknowledged} acknowledged payouts prove too little")
         for what, took_s in (("in doubt", self.sure_after_s), ("without an end", self.over_after_s)):
             if took_s is None or took_s > WITHIN_S:
                 self.wrong.append(f"{WITHIN_S:.0f} s after the last fault some payouts were still {what} (took {_seconds(took_s)})")

@@ -30,8 +30,8 @@ from scripts.chaos.clocks import Clocks
 from scripts.chaos.lines import Edge
 from scripts.chaos.nemesis import Nemesis
 from scripts.chaos.plan import LEASE_S, WORKERS, draw_plan
-from scripts.chaos.postgres import Disk, Postgres, small_disks
-from scripts.chaos.processes import Program, clean_environment, die_with_me
+from scripts.chaos.postgres import DISK_MB, Disk, Postgres, small_disks
+from scripts.chaos.processes import Program, Timeline, clean_environment, die_with_me
 from scripts.chaos.report import WITHIN_S, Outcome
 
 MERCHANTS, CARDS = 2, 40
@@ -56,6 +56,7 @@ class Stage:
     draw: random.Random
     clocks: Clocks
     postgres: Postgres
+    timeline: Timeline
     disks: dict[str, Disk] = field(default_factory=dict)
     lines: dict[str, Edge] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=dict)
@@ -103,9 +104,9 @@ async def _stage(folder: Path, told: Outcome) -> AsyncIterator[Stage]:
     clocks = Clocks(folder)
     told.skipped += [f"no full disks: {lacking}"] if lacking else []
     told.skipped += [f"no wrong clocks: {clocks.lacking}"] if clocks.lacking else []
-    stage = Stage(folder, told, random.Random(f"{told.seed} stage"), clocks, Postgres(folder, clocks))
+    stage = Stage(folder, told, random.Random(f"{told.seed} stage"), clocks, Postgres(folder, clocks), Timeline(folder / "log" / "timeline.txt"))
     if not lacking:
-        stage.disks = {name: Disk(folder / name) for name in ("database", "bank")}
+        stage.disks = {name: Disk(folder / name, size_mb) for name, size_mb in DISK_MB.items()}
     try:
         await stage.postgres.start()
         yield stage
@@ -153,7 +154,7 @@ def _plan_of_lines(doors: int, bank: int) -> dict[str, int | None]:
 
 
 def _program(stage: Stage, name: str, command: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    stage.programs[name] = Program(name, command, environment, stage.folder / "log" / f"{name}.log")
+    stage.programs[name] = Program(name, command, environment, stage.folder / "log" / f"{name}.log", stage.timeline)
 
 
 def _furnish(stage: Stage) -> list[dict[str, Any]]:
@@ -162,7 +163,7 @@ def _furnish(stage: Stage) -> list[dict[str, Any]]:
     for number in range(1, MERCHANTS + 1):
         login = f"merchant-{number}@example.org"
         keys = _command(stage, "merchant", "add", f"Merchant {number}", "--login", login, "--pci-dss", "--sbp-bank", "100000000004")
-        _command(stage, "merchant", "set", login, "--answer-wait", "0.3")
+        _command(stage, "merchant", "set", login, "--answer-wait", "0.3", "--fee", "card=150:100")
         _command(stage, "top-up", login, "100000000.00", "RUB", "--reference", "chaos")
         stage.secrets += [str(keys["unitpay_secret_key"]), str(keys["password"])]
         made.append(keys)
@@ -229,7 +230,7 @@ async def _hear(process: asyncio.subprocess.Process, word: str) -> str:
 async def _storm(stage: Stage) -> None:
     told = stage.told
     nemesis = Nemesis(stage.programs, stage.postgres, stage.lines, stage.clocks, stage.disks, random.Random(f"{told.seed} nemesis"),
-                      told.done, told.missed, told.targets)  # fmt: skip
+                      stage.timeline, told.done, told.missed, told.targets)  # fmt: skip
     telling = asyncio.create_task(_tell(stage, time.monotonic()))
     try:
         await nemesis.run(draw_plan(told.seed, told.seconds), told.seconds)
