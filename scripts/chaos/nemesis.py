@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import asyncpg
-
 from disburse.cli.two_line import Way
 from scripts.chaos.clocks import Clocks
 from scripts.chaos.lines import BOTH, Edge
 from scripts.chaos.plan import WORKERS, Fault
-from scripts.chaos.postgres import Disk, Postgres
+from scripts.chaos.postgres import UNREACHABLE, Disk, Postgres
 from scripts.chaos.processes import Program, Timeline, children_of, send, words_of
 
 READY_S = 20.0
@@ -56,7 +54,7 @@ class Nemesis:
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + started + seconds + 1 - time.monotonic()):
                 happened = await self._do(fault)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except UNREACHABLE:
             happened = False
         self.timeline.note(f"{'ends' if happened else 'found nobody:'} {told}")
         (self.done if happened else self.missed)[fault.kind] += 1

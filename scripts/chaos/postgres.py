@@ -35,6 +35,9 @@ OPTIONS = {
 }
 DISK_MB = {"database": 4096, "bank": 256}
 LOOK_S = 0.05
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+"""What asking PostgreSQL may come to in a run: it is killed, full, ended or silent at any moment."""
+
 _CLONE_NEWNS = 0x00020000
 DUMPS = {
     "payouts": "payout_id, merchant_id, surface, reference, base, currency, amount_minor, fee_minor",
@@ -184,7 +187,7 @@ class Postgres:
         while True:
             try:
                 await self.ask("SELECT 1")
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except UNREACHABLE:
                 if time.monotonic() - since > 2 and self._server is not None:
                     with contextlib.suppress(EmbeddedServerFailed):
                         await asyncio.to_thread(self._server.start)

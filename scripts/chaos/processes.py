@@ -157,7 +157,7 @@ class Program:
             code = await self._process.wait()
             self.ready.clear()
             self.timeline.note(f"{self.name} ended with {code}")
-            if self._killed_at is None:
+            if self._killed_at is None and code != -signal.SIGKILL:
                 self.ended_by_itself.append(code)
             await asyncio.sleep(REST_S)
 

@@ -23,14 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from scripts.chaos import checker
 from scripts.chaos.clocks import Clocks
 from scripts.chaos.lines import Edge
 from scripts.chaos.nemesis import Nemesis
 from scripts.chaos.plan import LEASE_S, WORKERS, draw_plan
-from scripts.chaos.postgres import DISK_MB, Disk, Postgres, small_disks
+from scripts.chaos.postgres import DISK_MB, UNREACHABLE, Disk, Postgres, small_disks
 from scripts.chaos.processes import Program, Timeline, clean_environment, die_with_me
 from scripts.chaos.report import WITHIN_S, Outcome
 
@@ -44,7 +42,6 @@ RETURNS_WITHIN_S = 90.0
 
 CONNECTOR = "sandbox-http"
 SETTINGS = {"DISBURSE_CALL_S": "1", "DISBURSE_LEASE_S": str(LEASE_S), "DISBURSE_PROCESSES": "2", "DISBURSE_LOG_LEVEL": "warning"}
-UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 
 @dataclass

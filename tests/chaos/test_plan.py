@@ -19,7 +19,7 @@ from disburse.domain.checks import passes_luhn
 from scripts.chaos import nemesis
 from scripts.chaos.clocks import Clocks
 from scripts.chaos.lines import BOTH, Edge
-from scripts.chaos.plan import CALM_S, KINDS, LEASE_S, LINES, PROGRAMS, count_by_kind, draw_plan
+from scripts.chaos.plan import CALM_S, DATABASE_AHEAD_S, KINDS, LEASE_S, LINES, PROGRAMS, count_by_kind, draw_plan
 from scripts.chaos.report import WANTED_DATABASE_KILLS, WANTED_PROCESS_KILLS, WITHIN_S, Outcome
 from scripts.chaos.run import canary_cards
 
@@ -38,6 +38,7 @@ def test_a_plan_is_whole(seconds: float) -> None:
     assert all(CALM_S[0] <= one.at_s and one.at_s + one.for_s <= seconds + 0.1 for one in plan)
     assert counts["kill"] >= WANTED_PROCESS_KILLS * seconds / 300 and counts["kill database"] >= WANTED_DATABASE_KILLS * seconds / 300
     assert plan == sorted(plan, key=lambda one: one.at_s)
+    assert all(one.size <= DATABASE_AHEAD_S for one in plan if (one.kind, one.target) == ("clock", "database"))
     assert all(one.for_s > LEASE_S for one in plan if one.kind == "freeze past the lease" and one.at_s < seconds - LEASE_S - 3)
 
 
