@@ -123,7 +123,7 @@ def test_a_door_without_a_database_says_so(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(json.dumps({"sockets": [], "settings": settings}).encode() + b"\n")
-        done = subprocess.run([sys.executable, "-m", "disburse.door"], stdin=theirs, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-m", "disburse.door"], stdin=theirs.fileno(), capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert re.fullmatch(r"disburse: [^\n]+\n", done.stderr), done.stderr
     assert "a-password" not in done.stderr

@@ -31,7 +31,7 @@ async def resting_longer(
     """Attempts that are due only after a time, and whose last one provably never reached this provider; as `waiting_longer`."""
     rows = await tx.fetch(
         """SELECT a.payout_id, a.number, a.merchant_id FROM attempts a
-           JOIN attempts last ON last.shard = a.shard AND last.payout_id = a.payout_id AND last.number = a.number - 1
+           JOIN attempts last ON last.shard = $1 AND last.payout_id = a.payout_id AND last.number = a.number - 1
            WHERE a.shard = $1 AND a.state = 'due' AND a.due_at > $3 AND last.connector = $2 AND last.state = 'not_sent'
            ORDER BY a.due_at LIMIT $4""",
         shard,
