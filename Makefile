@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check bench serve kills clients lock clean
+.PHONY: demo demo-two test check bench serve kills chaos clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -31,6 +31,9 @@ check: $(VENV)/.dev
 # Longer proofs, each with a word of its own.
 kills: $(VENV)/.dev
 	@$(BIN)/python -m scripts.kills $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m scripts.chaos $(ARGS)
 
 clients: $(VENV)/.dev
 	@$(BIN)/python -m scripts.clients $(ARGS)

@@ -25,14 +25,14 @@ LEASE_S = 30.0
 """How long an owner may be about an attempt, by the database's clock."""
 
 
-_BUSY = 32  # calls under way
+_BUSY = 4  # calls under way
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
     """`window`: calls under way at most. `call_s`: a whole call. `batch`: claims in one transaction.
 
-    `gather_s`: with many calls under way, what becomes due in such a moment is claimed together: fewer, larger transactions.
+    `gather_s`: with several calls under way, what becomes due in such a moment is claimed together: fewer, larger transactions.
     """
 
     window: int = 1000
@@ -40,7 +40,7 @@ class SenderLimits:
     call_s: float = 5.0
     poll_s: float = 0.25
     lease_s: float = LEASE_S
-    gather_s: float = 0.01
+    gather_s: float = 0.02
 
 
 class Sender:
