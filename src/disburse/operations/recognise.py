@@ -96,7 +96,6 @@ class Recognition:
             return
         if self._checking is None:
             self._checking = asyncio.get_running_loop().create_task(self._read_version())
-            self._checking.add_done_callback(_heard)
         if age >= CACHE_S:
             await asyncio.shield(self._checking)
             if self._world.clock.monotonic() - self._checked_at >= CACHE_S:
@@ -162,9 +161,3 @@ class Recognition:
         if version == self._version:
             self._remember(("token", key), known)
         return known
-
-
-def _heard(reading: asyncio.Task[None]) -> None:
-    """A reading's failure is told to those who wait for it; when they have gone, it is nobody's news."""
-    if not reading.cancelled():
-        reading.exception()
