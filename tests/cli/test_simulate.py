@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from disburse.simulation.knobs import FAULTS
 from disburse.simulation.kept import kept
+from disburse.simulation.knobs import FAULTS
 from scripts.bugbank import planted
 from tests.cli.conftest import Commands
 from tests.cli.test_program import environment

@@ -43,7 +43,7 @@ def _unitpay(provider: Provider, method: str, key: str = "k", *, post: bool = Fa
 @pytest.mark.parametrize("post", [False, True])
 def test_unitpay_tells_the_state(bare: Bare, temper: dict[str, float], status: str, post: bool) -> None:
     """An order is told as it stands, with its id and sum, to the one who sends it, repeats it or asks; it is paid at most once."""
-    provider = _provider(bare, **temper)
+    provider = _provider(bare, ONCE, **temper)
     for method in ("massPayment", "massPayment", "massPaymentStatus"):
         result = _unitpay(provider, method, post=post)["result"]
         assert (result["status"], result["transactionId"], result["sum"]) == (status, "k", "10.00")

@@ -49,9 +49,12 @@ def test_timers_ring_in_order_of_time(bare: Bare) -> None:
     """Timers ring in the order of their times, whatever the order they were set in; a cancelled one moves nothing."""
     rung: list[tuple[int, float]] = []
 
+    def ring(seconds: int) -> None:
+        rung.append((seconds, bare.loop.time()))
+
     async def set_them() -> None:
         for seconds in (5, 1, 3):
-            bare.loop.call_later(seconds, lambda seconds=seconds: rung.append((seconds, bare.loop.time())))
+            bare.loop.call_later(seconds, ring, seconds)
         bare.loop.call_later(4, rung.append, (4, 0.0)).cancel()
         await asyncio.sleep(5)
 
