@@ -276,7 +276,9 @@ def _without_collector() -> Iterator[None]:
     """Finalisers run when the collector pleases: during a day it does not run. Afterwards all processes are dead and cleared away;
     what their unfinished work tries on the way touches nothing, and is nobody's business.
     """
-    gc.collect()
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()  # what was there before the first day need not be gone through after each
     gc.disable()
     hook, sys.unraisablehook = sys.unraisablehook, lambda told: None
     structlog.configure(processors=[_keep], cache_logger_on_first_use=False)

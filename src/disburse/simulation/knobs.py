@@ -63,7 +63,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         providers=_providers(knobs),
         rates=rates,
         rhythm=Rhythm(
-            poll_s=knobs.choice((1.0, 2.0, 5.0)),
+            poll_s=knobs.choice((2.0, 4.0, 8.0)),
             watch_s=knobs.choice((1.0, 3.0)),
             pulse_s=knobs.choice((5.0, 30.0)),
             house_s=knobs.choice((30.0, 120.0)),
@@ -116,6 +116,6 @@ def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
 
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
-        short=rate("short", 0.2), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
+        short=rate("short", 0.4), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
         hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip
