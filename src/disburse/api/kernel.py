@@ -139,6 +139,8 @@ class Kernel:
         except _Gone:
             return
         whole = scope.pop(WHOLE, None)  # so that the cycle of request and answer ends, and needs no collector
+        if answer.headers:
+            extra = extra + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
         if whole is not None and not extra and whole(answer.status, _head_of(answer), answer.body):
             return
         await send({"type": "http.response.start", "status": answer.status, "headers": _headers_of(answer) + extra})

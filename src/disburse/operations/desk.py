@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -23,14 +22,15 @@ from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.domain.payout import Payout
-from disburse.domain.ports import Clock, World
+from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Facts, Route, Rule, choose
 from disburse.operations import attempts, evidence, merchants, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.bell import Bell
 from disburse.operations.evidence import Applied, Heard
-from disburse.operations.group_commit import LARGEST, GroupCommit, Operation, in_halves
+from disburse.operations.group_commit import Batches, GroupCommit, in_halves
+from disburse.operations.keyed import Keyed
 from disburse.operations.merchants import TopUp
 from disburse.operations.payouts import Act, CreatePayout, Found, Look
 from disburse.operations.providers import Providers
@@ -54,25 +54,6 @@ _log = structlog.get_logger("disburse.desk")
 
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """How group commit works here, and where the lengths of written batches are told, by operation."""
-
-    heard: Callable[[str, int], None]
-    largest: int = LARGEST
-    writers: int = 1
-    rest_s: float = 0.0
-
-    def before(
-        self, database: Database, clock: Clock, name: str, operation: Operation[C, R], *, hopeful: bool = False
-    ) -> GroupCommit[C, R]:
-        """The queue in front of an operation."""
-        return GroupCommit(
-            database, operation, clock, writers=self.writers, largest=self.largest, sizes=partial(self.heard, name),
-            rest_s=self.rest_s, hopeful=hopeful,
-        )  # fmt: skip
 
 
 class Desk:
@@ -118,6 +99,7 @@ class Desk:
         self._record: GroupCommit[Heard, Applied] = queue("record", self._record_heard, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
         self._remember: GroupCommit[Remember, Remembered] = queue("remember", two_steps.remember)
+        self.keyed = Keyed(batches, database, world.clock, lambda: self.on_due())
         self._claim_hope = Hope()
 
     def draft(
@@ -373,7 +355,7 @@ class Desk:
         """Wait until everything handed in was answered."""
         queues: list[Callable[[], Awaitable[None]]] = [
             self._create.drain, self._execute.drain, self._cancel.drain, self._record.drain, self._top_up.drain,
-            self._remember.drain,
+            self._remember.drain, self.keyed.drain,
         ]  # fmt: skip
         for drain in queues:
             await drain()

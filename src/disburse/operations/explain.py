@@ -24,7 +24,8 @@ from disburse.operations.merchants import find_merchant
 from disburse.operations.payouts import NoSuchPayout
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
-from disburse.storage.reports_payout import Evidence, Movement, Story, by_number, story
+from disburse.storage.reports_payout import Evidence, Movement, by_number, story
+from disburse.storage.reports_payout import Story as Story
 from disburse.storage.reports_requests import Told
 
 SURFACES: Final = ("unitpay", "own")

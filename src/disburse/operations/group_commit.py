@@ -13,6 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from disburse.domain.ports import Clock
@@ -198,3 +199,22 @@ class GroupCommit(Generic[C, R]):
             waiting.answer.set_exception(error)
         else:
             waiting.answer.set_result(result)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How group commit works here, and where the lengths of written batches are told, by operation."""
+
+    heard: Callable[[str, int], None]
+    largest: int = LARGEST
+    writers: int = 1
+    rest_s: float = 0.0
+
+    def before(
+        self, database: Database, clock: Clock, name: str, operation: Operation[C, R], *, hopeful: bool = False
+    ) -> GroupCommit[C, R]:
+        """The queue in front of an operation."""
+        return GroupCommit(
+            database, operation, clock, writers=self.writers, largest=self.largest, sizes=partial(self.heard, name),
+            rest_s=self.rest_s, hopeful=hopeful,
+        )  # fmt: skip

@@ -91,7 +91,7 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
     for command in commands:
         payout = known.get(command.base)
         if payout is None:
-            made = _make(unit, shard, command)
+            made = make(unit, shard, command)
             if isinstance(made, Payout):
                 known[command.base] = payout = made
             else:
@@ -102,7 +102,7 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
             mismatches.append((payout, command))
         decided.append((payout, same, unit.available(payout.merchant_id, payout.currency)))
     if mismatches:
-        await _tell_mismatches(unit, mismatches)
+        await tell_mismatches(unit, mismatches)
     await unit.write()
     return [
         one if isinstance(one, Refusal) else _found(unit, command, *one)
@@ -115,7 +115,8 @@ def _found(unit: Unit, command: CreatePayout, payout: Payout, same: bool, availa
     return Found(payout, payout.payout_id == command.payout_id, same, left)
 
 
-def _make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
+def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
+    """Make a payout of a new obligation, held and due if it is to be executed."""
     merchant = command.merchant_id
     if not unit.knows(merchant):
         return NoSuchMerchant()
@@ -141,7 +142,7 @@ def _make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
     return payout
 
 
-async def _tell_mismatches(unit: Unit, mismatches: Sequence[tuple[Payout, CreatePayout]]) -> None:
+async def tell_mismatches(unit: Unit, mismatches: Sequence[tuple[Payout, CreatePayout]]) -> None:
     """One event for each content that differs from the stored one, however often it comes."""
     told = {
         (row[0], row[1])
@@ -169,18 +170,19 @@ class Act:
     actor: str
 
 
-async def _own(tx: Transaction, shard: int, commands: Sequence[Act]) -> tuple[Unit, dict[UUID, Payout]]:
+async def own(tx: Transaction, shard: int, commands: Sequence[Act]) -> tuple[Unit, dict[UUID, Payout]]:
+    """Lock the merchants, and read what the commands are about."""
     unit = await Unit.lock(tx, shard, [command.merchant_id for command in commands])
     found = await payouts.by_id(tx, shard, [command.payout_id for command in commands])
     return unit, found
 
 
-def _belongs(payout: Payout | None, command: Act) -> Payout | None:
+def belongs(payout: Payout | None, command: Act) -> Payout | None:
     """Somebody else's payout and none at all look the same (invariant S3)."""
     return payout if payout is not None and payout.merchant_id == command.merchant_id else None
 
 
-class _Moves:
+class Moves:
     """Payouts changed in this transaction, each written once with the state it had before."""
 
     def __init__(self, unit: Unit) -> None:
@@ -205,21 +207,22 @@ async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[
 
     Too little money leaves it `unfunded`: the same payout may be executed again. One past its time expires instead.
     """
-    unit, found = await _own(tx, shard, commands)
+    unit, found = await own(tx, shard, commands)
     await unit.read_funds([command.merchant_id for command in commands])
-    moves = _Moves(unit)
+    moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
-        payout = _belongs(found.get(command.payout_id), command)
+        payout = belongs(found.get(command.payout_id), command)
         if payout is not None and payout.state in (PayoutState.CREATED, PayoutState.UNFUNDED):
-            _execute(unit, moves, payout, command)
+            execute_one(unit, moves, payout, command)
         results.append(NoSuchPayout() if payout is None else payout)
     moves.add_rows()
     await unit.write()
     return results
 
 
-def _execute(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> None:
+def execute_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> PayoutState:
+    """Queue a payout that waits for it, or let it lack funds, or expire: the state that it is in then."""
     if payout.expires_at <= command.at:
         moves.move(payout, Step.EXPIRE, command.at, command.actor)
     elif not unit.covers(payout.merchant_id, payout.currency, payout.amount_minor + payout.fee_minor):
@@ -230,22 +233,24 @@ def _execute(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> None:
         moves.move(payout, Step.QUEUE, command.at, command.actor)
         unit.post(payout.books.hold(), command.at, command.actor)
         unit.attempt(payout, command.at, command.actor)
+    return payout.state
 
 
 async def cancel(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
     """Cancel what we have not begun to send; its money goes back. Too late is WrongState (invariant E13)."""
-    unit, found = await _own(tx, shard, commands)
-    moves = _Moves(unit)
+    unit, found = await own(tx, shard, commands)
+    moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
-        payout = _belongs(found.get(command.payout_id), command)
-        results.append(NoSuchPayout() if payout is None else _cancel(unit, moves, payout, command))
+        payout = belongs(found.get(command.payout_id), command)
+        results.append(NoSuchPayout() if payout is None else cancel_one(unit, moves, payout, command))
     moves.add_rows()
     await unit.write()
     return results
 
 
-def _cancel(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> Payout | Refusal:
+def cancel_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> Payout | Refusal:
+    """Cancel a payout, or say why not."""
     if payout.state is PayoutState.CANCELLED:
         return payout
     before = payout.state
@@ -265,12 +270,12 @@ def _cancel(unit: Unit, moves: _Moves, payout: Payout, command: Act) -> Payout |
 
 async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
     """Expire what nobody executed in time, and take it off the sweeper's list."""
-    unit, found = await _own(tx, shard, commands)
-    moves = _Moves(unit)
+    unit, found = await own(tx, shard, commands)
+    moves = Moves(unit)
     done, later = [], []
     results: list[Payout | Refusal] = []
     for command in commands:
-        payout = _belongs(found.get(command.payout_id), command)
+        payout = belongs(found.get(command.payout_id), command)
         waiting = payout is not None and payout.state in (PayoutState.CREATED, PayoutState.UNFUNDED)
         if payout is not None and waiting and payout.expires_at > command.at:
             later.append((payout.payout_id, payout.expires_at))
@@ -310,7 +315,7 @@ async def look_again(tx: Transaction, shard: int, questions: Sequence[Look]) -> 
 async def look_by_id(tx: Transaction, shard: int, questions: Sequence[Act]) -> list[Payout | Refusal]:
     """Present states by id; somebody else's payout is no payout."""
     found = await payouts.by_id(tx, shard, [question.payout_id for question in questions])
-    owned = [_belongs(found.get(question.payout_id), question) for question in questions]
+    owned = [belongs(found.get(question.payout_id), question) for question in questions]
     return [NoSuchPayout() if payout is None else payout for payout in owned]
 
 

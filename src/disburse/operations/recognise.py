@@ -65,6 +65,16 @@ class Recognition:
         await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
         return None
 
+    async def by_api_key(self, key: str) -> Merchant | None:
+        """The merchant with this API key. None for a wrong one, told no sooner than `by_credentials` would."""
+        clock = self._world.clock
+        began = clock.monotonic()
+        merchant = await self._by("api_key", digest(key))
+        if matches(key, merchant.api_key_digest if merchant is not None else _NOBODY) and merchant is not None:
+            return merchant
+        await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
+        return None
+
     async def by_login(self, login: str) -> Merchant | None:
         return await self._by("login", digest(login.strip().lower()))
 

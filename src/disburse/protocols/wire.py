@@ -63,11 +63,12 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WireAnswer:
-    """An HTTP answer as bytes."""
+    """An HTTP answer as bytes. `headers`: fields beside those that every answer has."""
 
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"WireAnswer({self.status}, {self.content_type!r}, body {len(self.body)} bytes)"

@@ -12,14 +12,15 @@ from disburse.domain.attempt import Attempt, AttemptState
 from disburse.domain.payout import Payout, PayoutState
 from disburse.storage.database import Transaction
 
-_COLUMNS = """p.shard, p.payout_id, p.merchant_id, p.number, p.surface, p.reference, p.base, p.fingerprint, p.rail, p.currency,
+COLUMNS = """p.shard, p.payout_id, p.merchant_id, p.number, p.surface, p.reference, p.base, p.fingerprint, p.rail, p.currency,
     p.amount_minor, p.fee_minor, p.amount_text, p.display, p.sealed, p.sandbox_only, p.state, p.frozen, p.reason, p.attempts,
     p.returned_minor, p.created_at, p.expires_at, p.updated_at, p.finished_at, p.first_event, p.last_event"""
 _STATES = {str(state): state for state in PayoutState}
 _WIDTH = 27
 
 
-def _payout(row: Any) -> Payout:
+def payout_of(row: Any) -> Payout:
+    """The payout of a row that begins with `COLUMNS`."""
     values = list(row[:_WIDTH])
     values[16] = _STATES[values[16]]
     return Payout(*values)
@@ -28,17 +29,17 @@ def _payout(row: Any) -> Payout:
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
     """The payouts of one bucket that have these ids."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
     )
-    return {row[1]: _payout(row) for row in rows}
+    return {row[1]: payout_of(row) for row in rows}
 
 
 async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
     """The payouts of one bucket that stand for these obligations (see `identifiers.base_of`)."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
+        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
     )
-    return {row[6]: _payout(row) for row in rows}
+    return {row[6]: payout_of(row) for row in rows}
 
 
 _ATTEMPT = """a.number, a.state, a.due_at, a.connector, a.end_to_end_id, a.owner, a.epoch, a.lease_until, a.opened_at,
@@ -63,7 +64,7 @@ async def with_attempts(
 ) -> dict[tuple[UUID, int], tuple[Payout, Attempt]]:
     """Payouts with one named attempt each."""
     rows = await tx.fetch(
-        f"""SELECT {_COLUMNS}, {_ATTEMPT}
+        f"""SELECT {COLUMNS}, {_ATTEMPT}
             FROM unnest($2::uuid[], $3::int4[]) AS d (payout_id, number)
             JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
             JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number""",
@@ -74,7 +75,7 @@ async def with_attempts(
     found = {}
     for row in rows:
         attempt = _attempt(tuple(row)[_WIDTH:])
-        found[row[1], attempt.number] = (_payout(row), attempt)
+        found[row[1], attempt.number] = (payout_of(row), attempt)
     return found
 
 
@@ -88,7 +89,7 @@ class Claimable:
     clock: datetime
 
 
-_CLAIMABLE = f"""{_COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
+_CLAIMABLE = f"""{COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
         SELECT e.connector FROM evidence e
         WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END"""
 _OF_CHOSEN = """chosen d JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
@@ -97,7 +98,7 @@ _OF_CHOSEN = """chosen d JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payo
 
 def _claimable(rows: Sequence[Any]) -> list[Claimable]:
     """All of one moment: the clock of the first row."""
-    return [Claimable(_payout(row), _attempt(tuple(row)[_WIDTH:-2]), row[-2], rows[0][-1]) for row in rows]
+    return [Claimable(payout_of(row), _attempt(tuple(row)[_WIDTH:-2]), row[-2], rows[0][-1]) for row in rows]
 
 
 async def to_claim(

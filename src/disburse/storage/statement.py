@@ -131,6 +131,13 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            SELECT $1, d.* FROM unnest({}) AS d (payout_id, fingerprint, at) WHERE (SELECT held FROM base) RETURNING 1""",
         ("uuid", "bytea", "timestamptz"),
     ),
+    "keys": (
+        """INSERT INTO idempotency_keys (shard, merchant_id, key_digest, fingerprint, payout_id, refusal, detail, at, actor)
+           SELECT $1, $2[d.m], d.digest, d.fingerprint, d.payout_id, d.refusal, d.detail, d.at, d.actor
+           FROM unnest({}) AS d (digest, m, fingerprint, payout_id, refusal, detail, at, actor)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("bytea", "int4", "bytea", "uuid", "text", "text", "timestamptz", "text"),
+    ),
     "routings": (
         """INSERT INTO routings (shard, payout_id, number, merchant_id, decision, since, at)
            SELECT $1, d.payout_id, d.number, $2[d.m], d.decision, d.since, d.at

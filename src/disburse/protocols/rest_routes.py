@@ -1,0 +1,95 @@
+"""What stands at which path of `/v1`: one table, by which the door finds its work and the OpenAPI document is written.
+
+Lives here: methods, paths, what each takes and answers. May not live here: doing any of it (`api/rest.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+
+from disburse.protocols import rest_messages as m
+from disburse.protocols.rest_problems import Refused
+
+Name = Literal[
+    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups"
+]
+
+ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "internal_error", "not_begun", "outcome_unknown")
+"""Problems that any path may answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key."""
+
+    name: Name
+    method: str
+    path: str
+    summary: str
+    answers: dict[int, type[msgspec.Struct]]
+    query: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    problems: tuple[str, ...] = ()
+    keyed: bool = False
+    description: str = field(default="")
+
+
+_KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds")
+
+ROUTES: Final = (
+    Route(
+        "create", "POST", "/v1/payouts", "Make a payout",
+        {201: m.Payout, 200: m.Payout}, body=m.NewPayout, keyed=True,
+        problems=(*_KEYED, "reference_reused", "no_route", "below_minimum"),
+        description="201 when this call made it, 200 when it was there: a repeat changes nothing. With `execute` its money is held "
+        "and it is sent in the same step, or nothing is made at all.",
+    ),
+    Route("list", "GET", "/v1/payouts", "List payouts, or find one by reference", {200: m.Payouts}, query=m.PayoutsAsked),
+    Route("get", "GET", "/v1/payouts/{id}", "One payout", {200: m.Payout}, problems=("not_found",)),
+    Route(
+        "execute", "POST", "/v1/payouts/{id}/execute", "Hold the money and send it", {200: m.Payout}, body=m.Nothing, keyed=True,
+        problems=("not_found", "wrong_state", *_KEYED),
+        description="A payout that was executed before is answered as it stands.",
+    ),
+    Route(
+        "cancel", "POST", "/v1/payouts/{id}/cancel", "Cancel what was not sent yet", {200: m.Payout}, body=m.Nothing, keyed=True,
+        problems=("not_found", "wrong_state", "key_reused"),
+        description="Held money goes back. A payout that is cancelled already is answered as it stands.",
+    ),
+    Route("explain", "GET", "/v1/payouts/{id}/explain", "Why a payout is as it is", {200: m.Explanation}, problems=("not_found",)),
+    Route("balances", "GET", "/v1/balances", "Your money now", {200: m.Balances}),
+    Route("fee_quote", "GET", "/v1/fee-quotes", "What a payout would cost", {200: m.FeeQuote}, query=m.FeeAsked),
+    Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
+    Route("banks", "GET", "/v1/banks", "Banks of SBP", {200: m.Banks}),
+    Route("top_ups", "GET", "/v1/top-ups", "Money that was booked for you", {200: m.TopUps}, query=m.TopUpsAsked),
+)  # fmt: skip
+
+_FOUND: Final = {(route.method, *route.path.split("/")[2:]): route for route in ROUTES}
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def find_route(method: str, path: str) -> tuple[Route, str]:
+    """What is asked, and the id in its path ('' without one). HEAD is GET. Raises Refused, and WrongMethod for another method's path."""
+    head, *parts = path.strip("/").split("/")
+    identifier = parts[1] if len(parts) > 1 else ""
+    if len(parts) > 1:
+        parts[1] = "{id}"
+    if head == "v1" and path == "/" + "/".join(["v1", *parts]).replace("{id}", identifier, 1):
+        route = _FOUND.get(("GET" if method == "HEAD" else method, *parts))
+        if route is not None:
+            return route, identifier
+        allowed = [verb for verb in _METHODS if (verb, *parts) in _FOUND]
+        if allowed:
+            raise WrongMethod(allowed)
+    raise Refused("not_found")
+
+
+class WrongMethod(Refused):
+    """The path is there and takes only the methods in `allowed`."""
+
+    def __init__(self, allowed: list[str]) -> None:
+        self.allowed = [*allowed, "HEAD"] if "GET" in allowed else allowed
+        super().__init__("method_not_allowed", f"This path takes {' and '.join(self.allowed)}.")
