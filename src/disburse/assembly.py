@@ -14,11 +14,13 @@ from disburse.api.health import Health, pages
 from disburse.api.intellectmoney import IntellectMoneyDoor
 from disburse.api.kernel import Door, Kernel, Logger, Why, plain_refusal
 from disburse.api.metrics import Metrics
+from disburse.api.rest import RestDoor
 from disburse.api.unitpay import UnitPayDoor
 from disburse.connectors.contract import Connector, Hear
 from disburse.data import accepted_member_ids, load_bin_rows, load_sbp_members
 from disburse.domain.ports import World
 from disburse.operations.desk import StoreUnavailable
+from disburse.protocols.rest_openapi import openapi
 from disburse.protocols.wire import JSON, WireAnswer, WireRequest
 from disburse.storage import reports
 from disburse.storage.database import Database
@@ -76,7 +78,7 @@ def make_app(
     )
     app = Kernel(
         doors=doors_of(house, merchants=doors),
-        pages=pages(health, instruments.metrics),
+        pages={**pages(health, instruments.metrics), **({"/openapi.json": openapi_page} if doors else {})},
         world=world,
         metrics=instruments.metrics,
         logger=logger if logger is not None else structlog.get_logger("disburse"),
@@ -89,7 +91,7 @@ def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
     doors: list[tuple[str, Door]] = []
     if merchants:
         unitpay, intellectmoney = _unitpay(house), _intellectmoney(house)
-        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney)]
+        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney), ("/v1/*", _rest(house))]
     if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
         doors += [
             (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house)))
@@ -115,6 +117,22 @@ def _unitpay(house: House) -> UnitPayDoor:
 def _intellectmoney(house: House) -> IntellectMoneyDoor:
     banks = accepted_member_ids(load_sbp_members(house.settings.sbp_members))
     return IntellectMoneyDoor(house.desk, world=house.world, banks=banks)
+
+
+def _rest(house: House) -> RestDoor:
+    members = load_sbp_members(house.settings.sbp_members)
+    return RestDoor(
+        house.desk,
+        world=house.world,
+        members=members,
+        accepted=accepted_member_ids(members),
+        minimums=house.settings.minimums,
+    )
+
+
+async def openapi_page(request: WireRequest) -> WireAnswer:
+    """The description of `/v1`, for programs. It tells nothing about this installation, so anybody may read it."""
+    return WireAnswer(200, JSON, openapi())
 
 
 class CallbackDoor:

@@ -1,0 +1,131 @@
+"""From a `POST /v1/payouts` to a payout ready to be made. Lives here: what this surface takes as a destination and as an amount.
+
+All that is wrong with the fields is told at once. May not live here: whether this merchant may be served now (`rest.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from disburse.domain.destinations import (
+    BadDestination,
+    Destination,
+    read_account,
+    read_card,
+    read_qiwi,
+    read_sbp,
+    read_usdt,
+    read_webmoney,
+)
+from disburse.domain.merchant import Merchant
+from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
+from disburse.domain.routing import TEST_CURRENCY
+from disburse.operations.desk import Desk
+from disburse.operations.payouts import CreatePayout
+from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty
+from disburse.protocols.rest_messages import (
+    FieldFault,
+    NewPayout,
+    To,
+    ToAccount,
+    ToAddress,
+    ToCard,
+    ToPhone,
+    ToPurse,
+    ToWallet,
+)
+
+SURFACE: Final = "own"
+"""Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
+
+_FIELDS: Final = {"card": "number", "sbp": "phone", "webmoney": "purse", "qiwi": "wallet", "usdt": "address", "account": "account"}
+DETAILS: Final = {rail: [field, *(["bank"] if rail == "sbp" else ["bik"] if rail == "account" else [])] for rail, field in _FIELDS.items()}
+"""What a destination needs, by rail."""
+
+
+def actor_of(merchant: Merchant) -> str:
+    """The name under which this door's deeds stand in events and postings."""
+    return f"merchant:{merchant.merchant_id}/{SURFACE}"
+
+
+def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayout:
+    """The payout that is asked for, drafted. Raises Refused naming every field that is wrong."""
+    faults: list[FieldFault] = []
+    money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
+    destination = _destination(order.destination, merchant, faults)
+    _judge_reference(order.reference, faults, "reference")
+    if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
+        faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
+    if faults or money is None or destination is None:
+        raise faulty(faults)
+    return desk.draft(
+        merchant,
+        destination,
+        money,
+        surface=SURFACE,
+        reference=order.reference,
+        amount_text=order.amount.amount,
+        execute=order.execute,
+        actor=actor_of(merchant),
+        comment=order.comment or None,
+        sandbox_only=money.currency == TEST_CURRENCY,
+    )
+
+
+def read_money(text: str, currency: str, faults: list[FieldFault], *, at: str, of: str) -> Money | None:
+    """More than nothing of a known currency; else None, and a fault at the field `at` or `of`."""
+    try:
+        return read_positive_amount(text, read_currency(currency))
+    except BadCurrency as fault:
+        faults.append(FieldFault(field=of, why=fault.why))
+    except BadAmount as fault:
+        faults.append(FieldFault(field=at, why=fault.why))
+    return None
+
+
+def check_reference(reference: str) -> None:
+    """Raises Refused for what can be no reference."""
+    faults: list[FieldFault] = []
+    _judge_reference(reference, faults, "reference")
+    if faults:
+        raise faulty(faults)
+
+
+def _judge_reference(reference: str | None, faults: list[FieldFault], field: str) -> None:
+    """1 to 200 characters that can be seen, without white space at the ends: two that look alike must be alike."""
+    if reference is None:
+        return
+    if not 1 <= len(reference) <= LONGEST_REFERENCE:
+        faults.append(FieldFault(field=field, why=f"has not 1 to {LONGEST_REFERENCE} characters"))
+    elif not reference.isprintable() or reference != reference.strip():
+        faults.append(FieldFault(field=field, why="holds an invisible character, or white space at an end"))
+
+
+def _destination(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+    try:
+        found = _reader(to, merchant)()
+        return found.named(to.name) if to.name is not None else found
+    except BadDestination as fault:
+        rail = str(fault.rail)
+        field = {"number": _FIELDS[rail], "bank": DETAILS[rail][-1], "name": "name"}[fault.field]
+        faults.append(FieldFault(field=f"destination.{field}", why=fault.why))
+        return None
+
+
+def _reader(to: To, merchant: Merchant) -> Callable[[], Destination]:
+    match to:
+        case ToCard():
+            return lambda: read_card(to.number, luhn=True)
+        case ToPhone():
+            return lambda: read_sbp(to.phone, to.bank if to.bank is not None else merchant.sbp_bank)
+        case ToPurse():
+            return lambda: read_webmoney(to.purse)
+        case ToWallet():
+            return lambda: read_qiwi(to.wallet)
+        case ToAddress():
+            return lambda: read_usdt(to.address)
+        case ToAccount():
+            return lambda: read_account(to.account, to.bik)
+        case _:
+            assert_never(to)
