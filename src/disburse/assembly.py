@@ -90,8 +90,8 @@ def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
     """The doors and their paths: those for `merchants`' programs, and one for each provider that calls us."""
     doors: list[tuple[str, Door]] = []
     if merchants:
-        unitpay, intellectmoney = _unitpay(house), _intellectmoney(house)
-        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney), ("/v1/*", _rest(house))]
+        unitpay, intellectmoney, rest = _unitpay(house), _intellectmoney(house), _rest(house)
+        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney), ("/v1", rest), ("/v1/*", rest)]
     if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
         doors += [
             (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house)))

@@ -141,5 +141,6 @@ def problem(answer: Answer) -> str:
 async def program(house: House, door: RestDoor | None = None, login: str = "shop@example.com", **settings: Any) -> AsyncIterator[Program]:
     """A merchant with money, and its program before a running server."""
     made = await house.merchant(login, **settings)
-    async with served([("/v1/*", door or open_rest(house))]) as running:
+    standing = door or open_rest(house)
+    async with served([("/v1", standing), ("/v1/*", standing)]) as running:
         yield Program(house, made, running)
