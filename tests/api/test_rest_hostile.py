@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import pytest
@@ -36,9 +36,10 @@ BODIES = [
 ]  # fmt: skip
 
 
-def orders() -> Iterator[tuple[str, str | None, Any]]:
-    """(field to blame, None for any; what is sent) with one thing wrong in an order that is otherwise right."""
+def orders() -> Iterator[tuple[str, str, Any]]:
+    """(field to blame, field to replace, what is sent in its place) with one thing wrong in an order that is otherwise right."""
     rub = {"currency": "RUB"}
+    value: Any
     for value in SUMS:
         yield "amount.amount", "amount", {"amount": value, **rub}
     for value in NOT_TEXT:
@@ -91,10 +92,10 @@ class Watch:
     def __init__(self, shop: Program, caplog: pytest.LogCaptureFixture, logs: list[Any]) -> None:
         self.shop, self._caplog, self._logs = shop, caplog, logs
 
-    async def refused(self, what: str, send: Callable[[], Any]) -> Answer:
+    async def refused(self, what: str, asked: Awaitable[Answer]) -> Answer:
         """The answer to a request that must be refused."""
         began = time.perf_counter()
-        answer: Answer = await send()
+        answer = await asked
         assert time.perf_counter() - began < WITHIN_S, what
         assert 400 <= answer.status < 500, (what, answer)
         assert problem(answer) and len(answer.body) < 2000
@@ -122,7 +123,7 @@ async def test_every_field(watch: Watch) -> None:
     """One bad field is enough: 400 that names it and repeats nothing of it; nothing is made, held or remembered."""
     count = 0
     for field, name, value in orders():
-        answer = await watch.refused(field, lambda name=name, value=value: watch.shop.create({**ORDER, name: value}, key="k-1"))
+        answer = await watch.refused(field, watch.shop.create({**ORDER, name: value}, key="k-1"))
         count += 1
         if answer.status == 413:
             assert len(json.dumps(value)) > 60_000
@@ -139,7 +140,7 @@ async def test_every_field(watch: Watch) -> None:
 async def test_everything_wrong_is_told_at_once(watch: Watch) -> None:
     """An order of the right shape with four bad values is told all four."""
     order = {"amount": {"amount": "0", "currency": "RUB"}, "destination": {**CARD_TO, "number": "4111111111111112"}, "reference": " ", "comment": "x" * 1001}
-    answer = await watch.refused("all", lambda: watch.shop.create(order))
+    answer = await watch.refused("all", watch.shop.create(order))
     assert [one["field"] for one in answer.json["errors"]] == ["amount.amount", "destination.number", "reference", "comment"]
     assert answer.json["field"] == "amount.amount"
 
@@ -150,11 +151,11 @@ async def test_every_body(watch: Watch) -> None:
         for raw in BODIES:
             if path.endswith("execute") and not raw:
                 continue
-            answer = await watch.refused(repr(raw[:20]), lambda raw=raw, path=path: watch.shop.ask("POST", path, raw=raw))
+            answer = await watch.refused(repr(raw[:20]), watch.shop.ask("POST", path, raw=raw))
             assert answer.status in (400, 415)
     whole = json.dumps(ORDER)
-    for raw in (whole[:-1] + ',"reference":"1783"}', whole[:-1] + ',"amount":{"amount":"9","amount":"8","currency":"RUB"}}', whole + whole):
-        assert (await watch.refused("twice", lambda raw=raw: watch.shop.ask("POST", "/v1/payouts", raw=raw.encode()))).status == 400
+    for twice in (whole[:-1] + ',"reference":"1783"}', whole[:-1] + ',"amount":{"amount":"9","amount":"8","currency":"RUB"}}', whole + whole):
+        assert (await watch.refused("twice", watch.shop.ask("POST", "/v1/payouts", raw=twice.encode()))).status == 400
     await watch.nothing_happened()
 
 
@@ -162,12 +163,12 @@ async def test_every_media_type(watch: Watch) -> None:
     """A body is read as JSON when it says that it is, and in UTF-8."""
     raw = json.dumps(ORDER).encode()
     for kind in (None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json, text/plain", "application/json; charset=utf-16", "application/jsonx"):
-        answer = await watch.refused(str(kind), lambda kind=kind: watch.shop.ask("POST", "/v1/payouts", raw=raw, kind=kind))
+        answer = await watch.refused(str(kind), watch.shop.ask("POST", "/v1/payouts", raw=raw, kind=kind))
         assert answer.status in (400, 415)
     for header in ("Content-Encoding: gzip", "Content-Encoding: identity"):
-        answer = await watch.refused(header, lambda header=header: watch.shop.ask("POST", "/v1/payouts", raw=raw, headers=(header,)))
+        answer = await watch.refused(header, watch.shop.ask("POST", "/v1/payouts", raw=raw, headers=(header,)))
         assert problem(answer) == "unsupported_media_type"
-    answer = await watch.refused("large", lambda: watch.shop.ask("POST", "/v1/payouts", raw=b" " * 70_000))
+    answer = await watch.refused("large", watch.shop.ask("POST", "/v1/payouts", raw=b" " * 70_000))
     assert problem(answer) == "too_large"
     await watch.nothing_happened()
     assert (await watch.shop.ask("POST", "/v1/payouts", raw=raw, kind="Application/JSON; charset=UTF-8")).status == 201
@@ -176,12 +177,12 @@ async def test_every_media_type(watch: Watch) -> None:
 async def test_every_key(watch: Watch) -> None:
     """A key that is none is 400 naming the header; two keys are none; an order with neither key nor reference is refused."""
     for key in KEYS:
-        answer = await watch.refused(key, lambda key=key: watch.shop.create(key=key.encode().decode("latin-1")))
+        answer = await watch.refused(key, watch.shop.create(key=key.encode().decode("latin-1")))
         assert (answer.status, answer.json["field"] if answer.json.get("field") else None) in ((400, "Idempotency-Key"), (400, None))
-    answer = await watch.refused("two", lambda: watch.shop.ask("POST", "/v1/payouts", ORDER, headers=("Idempotency-Key: a", "Idempotency-Key: b")))
+    answer = await watch.refused("two", watch.shop.ask("POST", "/v1/payouts", ORDER, headers=("Idempotency-Key: a", "Idempotency-Key: b")))
     assert answer.status == 400
     for order in (without(ORDER, "reference"), {**ORDER, "reference": None}):
-        answer = await watch.refused("neither", lambda order=order: watch.shop.create(order))
+        answer = await watch.refused("neither", watch.shop.create(order))
         assert (answer.status, answer.json["field"]) == (400, "reference")
     await watch.nothing_happened()
 
@@ -198,13 +199,13 @@ PATHS = [
 async def test_every_path(watch: Watch) -> None:
     """A path that leads nowhere, and an id that can be none, are 404; another method is 405 and says which."""
     for method, path in PATHS:
-        answer = await watch.refused(path, lambda method=method, path=path: watch.shop.ask(method, path))
+        answer = await watch.refused(path, watch.shop.ask(method, path))
         assert (answer.status, problem(answer)) == (404, "not_found"), path
     for method, path, allowed in [
         ("DELETE", "/v1/payouts", "GET, POST, HEAD"), ("PUT", "/v1/payouts", "GET, POST, HEAD"), ("PATCH", "/v1/payouts/1", "GET, HEAD"),
         ("GET", "/v1/payouts/1/execute", "POST"), ("POST", "/v1/balances", "GET, HEAD"), ("OPTIONS", "/v1/rails", "GET, HEAD"),
     ]:  # fmt: skip
-        answer = await watch.refused(path, lambda method=method, path=path: watch.shop.ask(method, path))
+        answer = await watch.refused(path, watch.shop.ask(method, path))
         assert (answer.status, problem(answer), answer.headers["allow"]) == (405, "method_not_allowed", allowed)
     await watch.nothing_happened()
 
@@ -213,7 +214,7 @@ async def test_every_bearer(watch: Watch) -> None:
     """An Authorization that is none of ours is 401, whatever is in it."""
     for header in ("Bearer", "Bearer ", "Basic abc", "bearer  ", "Bearer a b", "Bearer \xff\xfe", "Bearer " + "x" * 5000, "Bearer ' OR 1=1 --", f"Basic {watch.shop.made.api_key}",
                    f"Bearer {watch.shop.made.api_key}x", f"Bearer {watch.shop.made.api_key.lower()}"):  # fmt: skip
-        answer = await watch.refused(header, lambda header=header: watch.shop.ask("GET", "/v1/payouts", bearer=None, headers=(f"Authorization: {header}",)))
+        answer = await watch.refused(header, watch.shop.ask("GET", "/v1/payouts", bearer=None, headers=(f"Authorization: {header}",)))
         assert (answer.status, problem(answer)) == (401, "unauthorized")
     assert (await watch.shop.ask("GET", "/v1/payouts", bearer=None, headers=(f"authorization: bEARER   {watch.shop.made.api_key}",))).status == 200
     await watch.nothing_happened()

@@ -10,13 +10,15 @@ import asyncpg
 import pytest
 
 from disburse.domain.outcomes import Settled
+from disburse.operations import keyed
+from disburse.operations.keyed import CreateOnce, RequestName
 from disburse.operations.two_steps import Remembered
 from disburse.storage.database import Database
 from disburse.storage.migrate import migrate, migrations
 from tests.operations.persons import Persons
 from tests.operations.shop import Shop
 
-APPEND_ONLY = ("postings", "events", "evidence", "requests", "decisions", "provider_operations")
+APPEND_ONLY = ("postings", "events", "evidence", "requests", "decisions", "provider_operations", "idempotency_keys")
 NEVER_DELETED = ("installation", "merchants", "merchant_settings", "payouts", "attempts", "balances", "top_ups", "mismatches")
 NO_MERCHANT = {"installation", "operators", "workers", "schema_migrations", "connector_facts", "connector_balances"}
 """Tables of the installation, not of any merchant: they take no part in moving money."""
@@ -33,6 +35,8 @@ async def lived(shop: Shop) -> Shop:
     await shop.settled(1, fee=10)
     opened = await shop.opened(await shop.paid_out(1))
     assert await shop.remember(shop.remembering(opened, "operation-1")) == [Remembered.KEPT]
+    once = CreateOnce(shop.draft(1, "r", surface="own"), RequestName(b"key", b"content"))
+    await shop.write(lambda tx: keyed.create(tx, 0, [once]))
     persons = await Persons(shop).come()
     await persons.agree(persons.withdraw(1, 100, "w"))
     return shop

@@ -39,6 +39,8 @@ from disburse.domain.routing import Fact, Route, Why
 from disburse.operations import attempts
 from disburse.operations.attempts import Ask, Claim, Opened
 from disburse.operations.evidence import Applied, Heard
+from disburse.operations.keyed import ActOnce, CreateOnce, Made, RequestName
+from disburse.operations.listing import Filters, list_payouts
 from disburse.operations.merchants import add_merchant, draw_top_up, set_merchant
 from disburse.operations.payouts import Found, InsufficientFunds
 from disburse.operations.routing import Router
@@ -56,6 +58,7 @@ CARD = read_card("4111111111111111", luhn=True)
 HOT = {
     "merchants", "merchant_settings", "lookups", "tokens", "payouts", "expiries", "attempts", "postings", "balances", "top_ups",
     "events", "evidence", "mismatches", "routings", "provider_operations",
+    "idempotency_keys",
 }  # fmt: skip
 
 FULL = """
@@ -98,6 +101,8 @@ INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_
     SELECT {shard}, {first} + 1 + n % 100, 'bank-' || n, md5({shard} || 't' || n)::uuid, 'RUB', 1000, 'epoch', 'bulk' FROM generate_series(1, 5000) AS n;
 INSERT INTO provider_operations (connector, reference, payout_id, number, at, actor)
     SELECT 'sandbox', '{shard}-' || n, md5({shard} || 'p' || n)::uuid, 1, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
+INSERT INTO idempotency_keys (shard, merchant_id, key_digest, fingerprint, payout_id, at, actor)
+    SELECT {shard}, {first} + 1 + n % 100, sha256(('{shard}' || n)::bytea), '\\x00', md5({shard} || 'p' || n)::uuid, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
 INSERT INTO lookups (shard, kind, key_digest, merchant_shard, merchant_id)
     SELECT n % 1024, 'login', sha256(('{shard}' || n)::bytea), 0, {first} + 1 + n % 100 FROM generate_series(1, 5000) AS n;
 INSERT INTO tokens (shard, token_digest, merchant_shard, merchant_id, expires_at)
@@ -183,6 +188,27 @@ class Life:
         assert isinstance(await desk.execute(merchant, desk.act(merchant, created.payout_id, "test")), Payout)
         await desk.cancel(merchant, desk.act(merchant, created.payout_id, "test"))
         await self.expiring(created)
+        await self.keyed()
+
+    async def keyed(self) -> None:
+        """A payout with a key, again, refused, executed, cancelled and listed."""
+        merchant, keyed = self.merchant, self.desk.keyed
+        request = RequestName(f"{self.mark}-{self.shard}".encode(), b"content")
+        ids = []
+        for _ in range(2):
+            made = await keyed.create(self.shard, CreateOnce(self.draft("keyed", execute=False), request), deadline=float("inf"))
+            assert isinstance(made, Made)
+            ids.append(made.payout.payout_id)
+        assert ids[0] == ids[1]
+        objected = CreateOnce(self.draft("objected"), replace(request, digest=request.digest + b"o"), InsufficientFunds(Money(2, "RUB"), Money(1, "RUB")))
+        assert isinstance(await keyed.create(self.shard, objected, deadline=float("inf")), InsufficientFunds)
+        for n, act in enumerate((keyed.execute, keyed.cancel)):
+            name = replace(request, digest=request.digest + bytes([n]))
+            done = await act(self.shard, ActOnce(self.desk.act(merchant, ids[0], "test"), name), deadline=float("inf"))
+            assert isinstance(done, Payout)
+        since = self.house.world.clock.now() - timedelta(days=3)
+        page = await list_payouts(self.house.database, merchant, Filters(rail="card", created_from=since, created_to=since + timedelta(days=4)), None, 3)
+        assert len(page.payouts) == 3
 
     async def expiring(self, executed: Payout) -> None:
         desk, old = self.desk, await self.made(None, execute=False)
@@ -317,7 +343,7 @@ async def keys_of(dsn: str) -> dict[str, list[str]]:
     return {row[0].removeprefix("disburse."): row[1] for row in rows}
 
 
-ALL_OF_IT = {"lookups": 3, "tokens": 2, "payouts": 2, "attempts": 2, "expiries": 2, "top_ups": 3}
+ALL_OF_IT = {"lookups": 3, "tokens": 2, "payouts": 2, "attempts": 2, "expiries": 2, "top_ups": 3, "idempotency_keys": 3}
 """How many columns of an index a reading must be searched by, where it is not two."""
 
 

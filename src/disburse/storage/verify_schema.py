@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations')"
+_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys')"
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -32,6 +32,7 @@ _UNIQUE = """VALUES
     ('requests_pkey', 'requests', 'shard request_id', NULL),
     ('decisions_pkey', 'decisions', 'shard request_id', NULL),
     ('provider_operations_pkey', 'provider_operations', 'connector reference', NULL),
+    ('idempotency_keys_pkey', 'idempotency_keys', 'shard merchant_id key_digest', NULL),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
     ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
 
@@ -46,16 +47,18 @@ _CHECKED = """VALUES
     ('payouts_check', 'payouts', 'returned_minor <= amount_minor'),
     ('payouts_state_check', 'payouts', 'in_doubt'),
     ('attempts_state_check', 'attempts', 'not_sent'),
-    ('a_request_is_whole', 'requests', 'seen_event IS NOT NULL')"""
+    ('a_request_is_whole', 'requests', 'seen_event IS NOT NULL'),
+    ('a_key_has_one_answer', 'idempotency_keys', 'refusal IS NOT NULL')"""
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators', 'provider_operations')"""
+    'operators', 'provider_operations', 'idempotency_keys')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events, evidence, requests, decisions and whose operations are, nor "
+        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, whose operations are and "
+        "what keys came to, nor "
         "become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
@@ -90,7 +93,7 @@ SCHEMA = (
     ),
     Check(
         "L7 unique indexes stand",
-        "The unique indexes that make a second payout, attempt, posting or owner of an operation impossible are there, valid, and cover what they must.",
+        "The unique indexes that make a second payout, attempt, posting, owner of an operation or answer of a key impossible are there, valid, and cover what they must.",
         f"""SELECT must.name AS "index", must.tab AS "table" FROM ({_UNIQUE}) AS must (name, tab, columns, rows)
             WHERE NOT EXISTS (
                 SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
