@@ -15,9 +15,11 @@ import pytest
 from cyclopts import App, CycloptsError
 
 from disburse import __version__
+from disburse.api.rest_orders import DETAILS
 from disburse.cli.main import make_app
 from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
 from disburse.connectors.sandbox_rules import RULES
+from disburse.domain.payout import PayoutState
 from disburse.protocols.intellectmoney_answers import IN_PROGRESS, STATE_WORDS
 from disburse.protocols.intellectmoney_sign import sign
 from disburse.protocols.unitpay import Code, Status
@@ -26,7 +28,7 @@ from tests.house.sources import ROOT
 from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
 HOW_TOS = (
-    "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
+    "rest", "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
     "doubt", "two-houses", "chaos",
 )  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
@@ -225,6 +227,14 @@ def test_intellectmoney_upstream_keys_are_all_there() -> None:
     assert [cell.strip("`") for cell in table(page, "key")] == list(IntellectMoneySettings.__struct_fields__)
     listed = " ".join(table(page, "the provider says"))
     assert {*STATE_WORDS.values(), IN_PROGRESS} <= set(_SPAN.findall(listed))
+
+
+def test_rest_states_and_rails_are_all_there() -> None:
+    """The page on REST lists each state, and each rail with the fields that its destination needs."""
+    page = "docs/how-to/rest.md"
+    assert set(_SPAN.findall(" ".join(table(page, "`state`")))) == {str(state) for state in PayoutState}
+    rows = re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+) \|", text_of(page), re.MULTILINE)
+    assert {rail: _SPAN.findall(fields) for rail, fields in rows} == DETAILS
 
 
 def test_the_signed_example_is_right() -> None:
