@@ -32,8 +32,8 @@ as it stands, or with the refusal that it met then; with other content it is ref
 @cache
 def openapi() -> bytes:
     """The document."""
-    types = {kind for route in ROUTES for kind in (route.body, route.query, *route.answers.values()) if kind is not None}
-    ordered = sorted(types | {Problem}, key=lambda kind: kind.__name__)
+    kinds = {kind.__name__: kind for route in ROUTES for kind in (route.body, route.query, *route.answers.values(), Problem) if kind}
+    ordered = [kinds[name] for name in sorted(kinds)]
     refs, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schema_of = dict(zip(ordered, refs, strict=True))
     queries = {route.query.__name__ for route in ROUTES if route.query is not None}
