@@ -208,8 +208,18 @@ def mass_payment(url: str, login: str, key: str, amount: str, reference: str) ->
     return f"{url}/api?method=massPayment&{query}"
 
 
+def rest_payment(url: str, key: str) -> tuple[int, dict[str, str]]:
+    """A payout to a card over REST: the status, and the payout."""
+    order = {"amount": {"amount": "10.00", "currency": "RUB"}, "destination": {"rail": "card", "number": "4111111111111111"},
+             "reference": "wage 2", "execute": True}  # fmt: skip
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{url}/v1/payouts", json.dumps(order).encode(), headers)
+    with urllib.request.urlopen(asked, timeout=20) as answer:
+        return answer.status, json.loads(answer.read())
+
+
 def test_serve_answers_and_stops(commands: Commands) -> None:
-    """`serve` says where it listens, pays through both doors' port, is ready, and ends with 0 within 10 s of SIGTERM."""
+    """`serve` says where it listens, pays through every door's port, is ready, and ends with 0 within 10 s of SIGTERM."""
     made = commands.ok("merchant", "add", "Served", "--login", "served@example.com")
     commands.ok("top-up", "served@example.com", "100.00", "RUB")
     arguments = ("serve", "--sandbox", "--listen", "127.0.0.1:0", "--data", str(commands.data))
@@ -227,9 +237,12 @@ def test_serve_answers_and_stops(commands: Commands) -> None:
         assert "disburse_payouts_made 1.0" in get(f"{url}/metrics")[1]
         shown = commands.ok("payout", "show", str(paid["payoutId"]))  # beside the running server
         assert (shown["state"], shown["reference"]) == ("paid", "wage 1")
+        status, payout = rest_payment(url, made["api_key"])
+        assert (status, payout["surface"], payout["destination"]) == (201, "own", "411111******1111")
+        assert get(f"{url}/v1/payouts")[0] == 401 and json.loads(get(f"{url}/openapi.json")[1])["openapi"] == "3.1.0"
         code, seconds, errors = end(process)
     assert code == 0 and seconds < ENDS_WITHIN_S, errors
-    assert "Traceback" not in errors and made["unitpay_secret_key"] not in errors and "4111" not in errors
+    assert "Traceback" not in errors and made["unitpay_secret_key"] not in errors and made["api_key"] not in errors and "4111" not in errors
     assert commands("verify").code == 0
 
 
@@ -293,7 +306,7 @@ def test_a_worker_listens_when_told_to(commands: Commands) -> None:
     with running(*arguments) as (process, line):
         url = json.loads(line)["listening"]
         assert get(f"{url}/healthz")[0] == 200 and "disburse_" in get(f"{url}/metrics")[1]
-        assert get(f"{url}/api?method=massPayment")[0] == 404
+        assert [get(f"{url}{path}")[0] for path in ("/api?method=massPayment", "/v1/payouts", "/openapi.json")] == [404] * 3
         assert end(process)[0] == 0
 
 
