@@ -355,6 +355,7 @@ LOCKS = {
         "ALTER TABLE payouts DROP CONSTRAINT one_payout_a_reference", None, "C1"
     ),
     "postings that may come twice": Damage("ALTER TABLE postings DROP CONSTRAINT posted_once", None, "L7"),
+    "keys that may be used twice": Damage("ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_pkey", None, "C4"),
     "requests that may be answered twice": Damage("ALTER TABLE decisions DROP CONSTRAINT decisions_pkey", None, "A1"),
     "evidence that may come twice": Damage("ALTER TABLE evidence DROP CONSTRAINT evidence_pkey", None, "W4"),
     "balances that may fall below zero": Damage("ALTER TABLE balances DROP CONSTRAINT no_overdraft", None, "L4"),

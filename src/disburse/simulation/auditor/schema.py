@@ -19,7 +19,8 @@ CATALOG: Final = """
     SELECT 'check', c.relname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
     WHERE c.relnamespace = 'disburse'::regnamespace AND k.contype = 'c' AND k.convalidated
     UNION ALL
-    SELECT 'grant', t, p FROM unnest(ARRAY['postings', 'events', 'evidence', 'requests', 'decisions', 'top_ups']) AS t,
+    SELECT 'grant', t, p FROM unnest(ARRAY['postings', 'events', 'evidence', 'requests', 'decisions', 'top_ups',
+        'idempotency_keys']) AS t,
         unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS p WHERE has_table_privilege('disburse_app', 'disburse.' || t, p)
         OR (p = 'UPDATE' AND has_any_column_privilege('disburse_app', 'disburse.' || t, 'UPDATE'))
     UNION ALL
@@ -44,6 +45,7 @@ UNIQUE: Final = {
     ("evidence", "(shard, end_to_end_id, digest)"): "W4",
     ("top_ups", "(shard, merchant_id, reference)"): "L7",
     ("decisions", "(shard, request_id)"): "A1",
+    ("idempotency_keys", "(shard, merchant_id, key_digest)"): "C4",
 }
 """Columns that no two rows of a table share, and the invariant that leans on it."""
 
