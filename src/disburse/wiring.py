@@ -141,6 +141,12 @@ def make_desk(
 ) -> Desk:
     """The operations of a house behind their queues. Raises BadSettings for routing rules that cannot be read."""
     routing = read_routing(settings)
+
+    def written(operation: str, size: int) -> None:
+        gauges.batch(operation, size)
+        if not operation.startswith("look"):
+            desk.on_written()
+
     desk = Desk(
         database,
         world,
@@ -148,7 +154,7 @@ def make_desk(
         installation.installation_id,
         routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
         fees=settings.fee_rules(),
-        batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers),
+        batches=Batches(written, largest=settings.largest, writers=settings.writers),
         token_life=timedelta(seconds=settings.token_life_s),
         rules=routing.rules,
         providers=Providers(database, world.clock, routing.terms_of(connectors)),
