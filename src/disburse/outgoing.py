@@ -20,7 +20,7 @@ from disburse.operations.desk import StoreUnavailable
 from disburse.operations.events import CHANNEL
 from disburse.storage.database import assert_no_transaction
 from disburse.wiring import Hint, House, listening
-from disburse.workers.courier import Courier, CourierLimits, Post
+from disburse.workers.courier import DEFAULT_LIMITS, Courier, CourierLimits, Post
 from disburse.workers.news import NewsWatch
 
 _RESOLVING: Final = 32
@@ -65,7 +65,7 @@ async def outgoing(
     workers: bool,
     delivered: Callable[[str], None] = lambda outcome: None,
     post: Post | None = None,
-    limits: CourierLimits = CourierLimits(),
+    limits: CourierLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Run what takes events out of this process. `delivered` hears how each try at an endpoint ended; `post` is for tests.
 

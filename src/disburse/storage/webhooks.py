@@ -139,7 +139,8 @@ async def set_state(tx: Transaction, shard: int, webhook_id: UUID, state: str, r
 async def due_afresh(tx: Transaction, shard: int, webhook_id: UUID, at: datetime) -> None:
     """What waits to be tried again is due now, as if it had failed for the first time."""
     await tx.execute(
-        """UPDATE webhook_late SET since = $3, tries = 0, next_at = CASE WHEN next_at IS NULL THEN NULL ELSE $3 END
+        """UPDATE webhook_late SET since = $3::timestamptz, tries = 0,
+               next_at = CASE WHEN next_at IS NULL THEN NULL ELSE $3::timestamptz END
            WHERE shard = $1 AND webhook_id = $2""",
         shard,
         webhook_id,

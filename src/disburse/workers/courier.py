@@ -60,6 +60,9 @@ class CourierLimits:
     most: int = 2000
 
 
+DEFAULT_LIMITS = CourierLimits()
+
+
 class Courier:
     """One worker's courier over the buckets it is given, all from 0 on. `told` hears how each try ended: delivered, failed, or gone."""
 
@@ -71,7 +74,7 @@ class Courier:
         worker_id: str,
         *,
         shards: Iterable[int] = (0,),
-        limits: CourierLimits = CourierLimits(),
+        limits: CourierLimits = DEFAULT_LIMITS,
         told: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self._desk = desk
