@@ -55,7 +55,7 @@ class Behind:
 
 def webhook_of(row: Any) -> Webhook:
     values = list(row)
-    values[3] = tuple(values[3]) if values[3] is not None else None
+    values[3] = tuple(values[3].split()) if values[3] is not None else None
     return Webhook(*values)
 
 
@@ -99,7 +99,7 @@ async def insert(tx: Transaction, shard: int, webhook: Webhook, actor: str) -> N
         webhook.webhook_id,
         webhook.merchant_id,
         webhook.url,
-        list(webhook.types) if webhook.types is not None else None,
+        " ".join(webhook.types) if webhook.types is not None else None,
         webhook.state,
         webhook.secret_sealed,
         webhook.since,

@@ -19,14 +19,14 @@ WHERE e.shard = back.shard AND e.merchant_id = back.merchant_id AND e.number = b
 
 -- Where a merchant's events are sent. What persons decide (url, types, state, secrets, resend) changes under the merchant's lock
 -- and raises `version`; how far delivery has come changes under the lease, guarded by owner and epoch.
--- `types`: none means all. `done_to`: every event up to this number was delivered, is not wanted, or stands in webhook_late.
+-- `types`: words with spaces between them; none means all. `done_to`: every event up to this number was delivered, is not wanted, or stands in webhook_late.
 -- `resend_next` to `resend_to` are sent once more. `failures`: tries in a row that failed; none is begun before `rest_until`.
 CREATE TABLE webhooks (
     shard smallint NOT NULL,
     webhook_id uuid NOT NULL,
     merchant_id integer NOT NULL,
     url text NOT NULL CHECK (length(url) <= 2000),
-    types text[],
+    types text,
     state text NOT NULL CHECK (state IN ('active', 'paused', 'disabled')),
     reason text,
     version integer NOT NULL DEFAULT 1,
