@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check bench serve kills clients lock clean
+.PHONY: demo demo-two test check bench serve kills chaos clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -22,7 +22,7 @@ bench: $(VENV)/.run
 	@$(BIN)/disburse bench $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts docs
@@ -31,6 +31,16 @@ check: $(VENV)/.dev
 # Longer proofs, each with a word of its own.
 kills: $(VENV)/.dev
 	@$(BIN)/python -m scripts.kills $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m scripts.chaos $(ARGS)
+
+# What has to hold before a change lands, in figures; and what a night has time for, which writes docs/evidence.md.
+prove: $(VENV)/.dev
+	@$(BIN)/python -m scripts.evidence --bugs 25 $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m scripts.evidence --seeds 3000 --chaos 3000 --beside --write $(ARGS)
 
 clients: $(VENV)/.dev
 	@$(BIN)/python -m scripts.clients $(ARGS)

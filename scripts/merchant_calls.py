@@ -20,7 +20,10 @@ CARD, PHONE, BANK = "4111111111111111", "79510000071", "100000000004"
 
 @dataclass
 class Wages:
-    """What one merchant has asked for: references with their amounts, and those the server acknowledged."""
+    """What one merchant has asked for: references with their amounts, and those the server acknowledged.
+
+    Wages go to these cards and phones in turn.
+    """
 
     login: str
     key: str
@@ -28,6 +31,8 @@ class Wages:
     asked: dict[str, str] = field(default_factory=dict)
     acknowledged: dict[str, str] = field(default_factory=dict)
     answered_at: list[float] = field(default_factory=list)
+    cards: tuple[str, ...] = (CARD,)
+    phones: tuple[str, ...] = (PHONE,)
     errors: dict[str, int] = field(default_factory=dict)
 
     def next(self) -> tuple[str, str]:
@@ -39,9 +44,10 @@ class Wages:
         return reference, amount
 
     def query(self, reference: str, amount: str) -> str:
-        card = {"purse": CARD, "paymentType": "card"}
-        phone = {"purse": PHONE, "paymentType": "sbp", "memberId": BANK}
-        where = card if hash_of(reference) % 2 else phone
+        turn, by_card = divmod(hash_of(reference), 2)
+        card = {"purse": self.cards[turn % len(self.cards)], "paymentType": "card"}
+        phone = {"purse": self.phones[turn % len(self.phones)], "paymentType": "sbp", "memberId": BANK}
+        where = card if by_card else phone
         fields = {"sum": amount, "transactionId": reference, "login": self.login, "secretKey": self.key, **where}
         return urlencode({"method": "massPayment", **{f"params[{name}]": value for name, value in fields.items()}})
 

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 
 import structlog
 
 from disburse import logs, server
 from disburse.assembly import Instruments, make_app
+from disburse.cli import mistakes
 from disburse.cli.serve import serve_front
 from disburse.crew import Line, Link
 from disburse.domain.ports import World
@@ -51,6 +53,15 @@ def _ignore(_: Line) -> None:
     """Nothing else is said to a door."""
 
 
+def main(line: socket.socket) -> int:
+    """Be a door until told otherwise. What goes wrong is told in the words of the commands: a traceback shows what others wrote."""
+    try:
+        server.run(_main(real_world(), line))
+    except Exception as fault:
+        mistakes.debug(fault)
+        return mistakes.tell(mistakes.explain(fault), as_json=False)
+    return 0
+
+
 if __name__ == "__main__":
-    world = real_world()
-    server.run(_main(world, socket.socket(fileno=0)))
+    sys.exit(main(socket.socket(fileno=0)))

@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     pool: int = 10
     buckets: int = 1
     largest: int = 500
-    writers: int = 2
+    writers: int = 1
     processes: int = 0
     webhooks_to_loopback: bool = False
     log_level: str = "info"

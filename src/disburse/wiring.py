@@ -34,6 +34,7 @@ from disburse.storage.database import Database, StoreUnavailable, open_database
 from disburse.storage.embedded import EmbeddedServer, EmbeddedServerFailed
 from disburse.storage.keyring import Keyring
 from disburse.storage.migrate import make_database, migrate
+from disburse.storage.statement import rehearse
 from disburse.storage.vault import Vault
 from disburse.workers.housekeeper import SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
@@ -46,6 +47,10 @@ __all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing",
 
 DATABASE = "disburse"
 KEYS = "keys.json"
+WARM = 4
+"""Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
+REST_S = 0.002
+"""After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
 
 
 def _nothing(*_: Any) -> None:
@@ -154,7 +159,7 @@ def make_desk(
         installation.installation_id,
         routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
         fees=settings.fee_rules(),
-        batches=Batches(written, largest=settings.largest, writers=settings.writers),
+        batches=Batches(written, largest=settings.largest, writers=settings.writers, rest_s=REST_S),
         token_life=timedelta(seconds=settings.token_life_s),
         rules=routing.rules,
         providers=Providers(database, world.clock, routing.terms_of(connectors)),
@@ -258,6 +263,7 @@ async def working(
     due, final = Hint(house, DUE), Hint(house, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = [due.run, final.run]  # called once every connector has started
+    loops.append(partial(_warming, house))
     if house.server is not None:
         loops.append(partial(_keeping, house, house.server))
     async with contextlib.AsyncExitStack() as stack:
@@ -336,6 +342,12 @@ async def listening(house: House, channel: str, heard: Callable[[], None]) -> No
         with contextlib.suppress(Exception):
             await house.database.listen(channel, heard)
         await house.world.clock.sleep(1)
+
+
+async def _warming(house: House) -> None:
+    """Open the connections that busy moments will want, and let them learn; who comes meanwhile is served beside it."""
+    with contextlib.suppress(Exception):  # a database that is not well now is met again by whoever needs it
+        await house.database.warm(min(WARM, house.settings.pool - 2), rehearse)
 
 
 async def _keeping(house: House, server: EmbeddedServer) -> None:

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from disburse.api.metrics_sum import added_up
+from disburse.settings import load_settings, plain_settings
 from tests.cli.conftest import Commands
 from tests.cli.test_program import end, get, run, running
 
@@ -110,6 +113,20 @@ def test_a_door_that_ends_is_opened_again(three: tuple[subprocess.Popen[str], st
     until(lambda: len(children(process.pid)) == 2 and children(process.pid) != doors)
     for _ in range(30):
         assert get(f"{url}/healthz")[0] == 200
+
+
+def test_a_door_without_a_database_says_so(tmp_path: Path) -> None:
+    """A door that cannot open, since its database is away, ends with one line in the words of the commands, and no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        away = f"postgresql://somebody:a-password@127.0.0.1:{nobody.getsockname()[1]}/disburse"
+    settings = plain_settings(load_settings(None, {}, {"data": str(tmp_path), "database_url": away}))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(json.dumps({"sockets": [], "settings": settings}).encode() + b"\n")
+        done = subprocess.run([sys.executable, "-m", "disburse.door"], stdin=theirs.fileno(), capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert re.fullmatch(r"disburse: [^\n]+\n", done.stderr), done.stderr
+    assert "a-password" not in done.stderr
 
 
 def test_figures_are_added_up(three: tuple[subprocess.Popen[str], str]) -> None:

@@ -19,7 +19,7 @@ def merchant(commands: Commands) -> str:
 
 
 def add(commands: Commands, merchant: str, *more: str) -> dict[str, Any]:
-    return commands.ok("webhook", "add", merchant, URL, *more)
+    return dict(commands.ok("webhook", "add", merchant, URL, *more))
 
 
 def test_a_webhook_is_made_with_a_secret_shown_once(commands: Commands, merchant: str) -> None:

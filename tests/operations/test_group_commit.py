@@ -105,6 +105,21 @@ async def test_what_arrives_together_travels_together(database: Database, world:
     assert [len(batch) for _, batch in gate.batches] == [50]
 
 
+async def test_after_company_a_writer_rests(database: Database, world: World, gate: Gate) -> None:
+    """After a transaction that carried several the next begins a moment later; who came alone made nobody wait."""
+    gate.open.set()
+    clock = FakeClock()
+    queue = GroupCommit(database, gate, clock, writers=1, rest_s=0.002)
+    assert await queue.submit(0, 1) == 1 and await queue.submit(0, 2) == 2 and clock.asleep == 0
+    assert await all_of(queue, [3, 4]) == [3, 4]
+    later = asyncio.create_task(all_of(queue, [5, 6, 7]))
+    while not clock.asleep or queue.depth < 3:
+        await asyncio.sleep(0)
+    assert len(gate.batches) == 3
+    await clock.advance(0.002)
+    assert await later == [5, 6, 7] and gate.batches[3:] == [(0, [5, 6, 7])]
+
+
 async def test_never_more_than_the_largest(database: Database, world: World, gate: Gate) -> None:
     """No transaction carries more than the largest batch, and order is kept."""
     gate.open.set()

@@ -24,6 +24,7 @@ from disburse.storage.database import (
 )
 from disburse.storage.embedded import EmbeddedServer, Endpoint
 from disburse.storage.migrate import migrate
+from disburse.storage.statement import rehearse
 from disburse.storage.unit import Unit
 from disburse.world import RealClock
 from tests.clock import FakeClock
@@ -54,6 +55,19 @@ async def opened(dsn: str, world: World, **more: Any) -> AsyncIterator[Database]
 async def ask(database: Database, sql: str, *values: Any) -> Any:
     """The first value a statement gives."""
     return await database.run(lambda tx: tx.fetchval(sql, *values))
+
+
+# --- connections ---
+
+
+async def test_connections_are_opened_and_taught_beforehand(dsn: str, world: World) -> None:
+    """Warming opens so many connections, each of which has prepared the usual statements; it writes nothing and keeps nobody."""
+    known = "SELECT count(*) FROM pg_prepared_statements WHERE generic_plans = 1 AND statement LIKE 'WITH locked%'"
+    async with opened(dsn, world, size=3) as database, connected(dsn) as watcher:
+        await database.warm(3, rehearse)
+        assert await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'disburse'") >= 3
+        assert await asyncio.gather(*[ask(database, known) for _ in range(3)]) == [3, 3, 3]
+        assert await watcher.fetchval("SELECT count(*) FROM disburse.payouts") == 0
 
 
 # --- who we are ---

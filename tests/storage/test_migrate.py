@@ -186,3 +186,14 @@ def test_nothing_goes_backwards() -> None:
     """Migrations are numbered from one without a gap, and each tells its purpose in its name."""
     assert [int(name[:4]) for name in NAMES] == list(range(1, len(NAMES) + 1))
     assert all(len(name) > len("0001_.sql") and name.endswith(".sql") for name in NAMES)
+
+
+async def test_a_starter_that_fell_silent_keeps_nobody_out(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was frozen or cut off while it held the migrations' lock is ended by the server, and the next one goes on."""
+    monkeypatch.setattr(module, "SILENT_MS", 300)
+    silent = await module._starter(empty)
+    await silent.execute("SELECT pg_advisory_lock($1)", module._LOCK)
+    async with asyncio.timeout(30):
+        assert await migrate(empty) == NAMES
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        await silent.execute("SELECT 1")

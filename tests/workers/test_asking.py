@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from disburse.connectors.contract import Capabilities, Question
 from disburse.domain.destinations import Rail
 from disburse.domain.outcomes import Finding, NotFound, Settled
+from disburse.domain.schedule import SILENT_AFTER
 from disburse.logs import FIELDS
 from disburse.operations.desk import Batches, Desk
 from disburse.operations.evidence import Heard
@@ -102,6 +103,35 @@ async def test_an_order_that_is_answered_is_an_answer(town: Town, bank: Provider
     process = Process(town, "w", sends=False).start()
     process.inquirer.heard_of("bank", NotFound())
     await all_paid(town, process, 5)
+    await process.stop()
+    await town.agrees()
+
+
+async def test_what_never_reached_a_provider_is_tried_when_it_answers_again(town: Town, bank: Provider) -> None:
+    """After many tries the next one is minutes away, or hours by a clock that was wrong; a provider that answers is tried at once."""
+    bank.closed = True
+    await town.pay(PAY_SILENTLY, PAY_SILENTLY, PAY_SILENTLY)
+    sender = Process(town, "sender", asks=False).start()
+
+    async def resting_for_hours() -> bool:
+        await town.rows(
+            "UPDATE attempts SET due_at = clock_timestamp() + interval '3 h' WHERE state = 'due' AND number > 1 RETURNING 1"
+        )
+        return len(await town.rows("SELECT FROM attempts WHERE state = 'due' AND due_at > clock_timestamp() + interval '2 h'")) == 3
+
+    await town.until(resting_for_hours)
+    await sender.stop()
+    bank.closed = False
+    process = Process(town, "w")
+    process.inquirer._unanswered["bank"] = SILENT_AFTER - 1
+    process.start()
+    process.inquirer.heard_of("bank", NotFound())
+    for _ in range(10):
+        await town.clock.advance(1)
+    assert await town.states() == {"queued": 3}  # it was never silent, so they keep their time
+    process.inquirer._unanswered["bank"] = SILENT_AFTER
+    process.inquirer.heard_of("bank", NotFound())
+    await all_paid(town, process, 3)
     await process.stop()
     await town.agrees()
 

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 SWALLOWED_FOR_S: Final = 20.0
@@ -35,11 +36,18 @@ class Weather:
 CALM: Final = Weather()
 
 
+class Way(Enum):
+    """Which way bytes go: with the requests, or with the answers."""
+
+    THERE = "there"
+    BACK = "back"
+
+
 class _Cut(Exception):
     """This connection ends now."""
 
 
-class _Wire:
+class Wire:
     """One connection through the line, both ends of it, and the fate of the call that it carries now."""
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
@@ -58,7 +66,10 @@ class _Wire:
 
 
 class Line:
-    """The proxy in front of one port. `weather` may be changed at any time; `met` counts what happened."""
+    """The proxy in front of one port. `weather` may be changed at any time; `met` counts what happened.
+
+    Who needs other faults, or another place behind it, overrides `_reach` and `_hand_on`.
+    """
 
     def __init__(self, target_port: int, draw: random.Random) -> None:
         self.target_port = target_port
@@ -67,11 +78,11 @@ class Line:
         self.port = 0
         self._draw = draw
         self._server: asyncio.Server | None = None
-        self._carrying: dict[asyncio.Task[None], None] = {}
+        self._carrying: dict[asyncio.Task[None], Wire | None] = {}
 
     async def open(self) -> None:
-        """Listen on a free port of this machine."""
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        """Listen on a free port of this machine; again on the same one after `close`."""
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -82,20 +93,27 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._carrying, return_exceptions=True)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("a connection outside a task")
         self._carrying[task] = None
         self.met["connections"] += 1
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+            await self._carry(task, reader, writer)
+        except asyncio.CancelledError:  # the line was closed: asyncio's streams would report it as a fault
+            writer.transport.abort()
+        finally:
+            self._carrying.pop(task, None)
+
+    async def _carry(self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await self._reach()
         except OSError:  # the house behind is down: whoever wrote has had a connection, so it can prove nothing
             self.met["nobody there"] += 1
             writer.transport.abort()
-            self._carrying.pop(task, None)
             return
-        wire = _Wire(writer, far_writer)
+        self._carrying[task] = wire = Wire(writer, far_writer)
         ways = [asyncio.ensure_future(self._requests(reader, wire)), asyncio.ensure_future(self._answers(far_reader, wire))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -104,27 +122,36 @@ class Line:
                 way.cancel()
             ended = await asyncio.gather(*ways, return_exceptions=True)
             wire.abort(reset=any(isinstance(one, _Cut) for one in ended) and self._draw.random() < 0.5)
-            self._carrying.pop(task, None)
 
-    async def _requests(self, reader: asyncio.StreamReader, wire: _Wire) -> None:
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to what is behind the line. Raises OSError."""
+        return await asyncio.open_connection("127.0.0.1", self.target_port)
+
+    async def _hand_on(self, chunk: bytes, writer: asyncio.StreamWriter, way: Way) -> None:
+        """Let bytes go on. An empty chunk is the end of what this side has to say."""
+        if chunk:
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _requests(self, reader: asyncio.StreamReader, wire: Wire) -> None:
         while chunk := await reader.read(_CHUNK):
             if wire.call_over:
                 wire.call_over = False
                 chunk = await self._begin(chunk, reader, wire)
-            wire.far.write(chunk)
-            await wire.far.drain()
+            await self._hand_on(chunk, wire.far, Way.THERE)
+        await self._hand_on(b"", wire.far, Way.THERE)
 
-    async def _answers(self, reader: asyncio.StreamReader, wire: _Wire) -> None:
+    async def _answers(self, reader: asyncio.StreamReader, wire: Wire) -> None:
         while chunk := await reader.read(_CHUNK):
             wire.call_over = True
             if wire.cut_answer:
                 self.met["answers cut"] += 1
                 wire.near.write(chunk[: self._draw.randrange(len(chunk))])
                 raise _Cut
-            wire.near.write(chunk)
-            await wire.near.drain()
+            await self._hand_on(chunk, wire.near, Way.BACK)
+        await self._hand_on(b"", wire.near, Way.BACK)
 
-    async def _begin(self, chunk: bytes, reader: asyncio.StreamReader, wire: _Wire) -> bytes:
+    async def _begin(self, chunk: bytes, reader: asyncio.StreamReader, wire: Wire) -> bytes:
         """Draw a call's fate. Raises _Cut when it goes no further."""
         self.met["calls"] += 1
         weather, lot = self.weather, self._draw.random()

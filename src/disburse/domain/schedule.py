@@ -1,7 +1,8 @@
 """When to try and when to ask again. Pure: each function says how many seconds; nobody here waits.
 
 Questions never end: seconds, then minutes, then hours. Jitter is drawn by the caller (a factor around one). When a provider
-answers again after a silence, whatever waits for a question at it is asked about soon (`ask_again_in_s`), within its limit.
+answers again after a silence, whatever waits for a question at it is asked about soon (`ask_again_in_s`), within its limit, and
+what never reached it is tried again as soon.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from disburse.domain.attempt import Attempt, AttemptState
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A stored message about an attempt: its kind (answer, inquiry, ...), its verdict's name, and when it was heard."""
+    """A stored message about an attempt: its kind (answer, inquiry, ...), its verdict's name, and when, by the database's clock."""
 
     kind: str
     verdict: str
-    heard_at: datetime
+    at: datetime
 
 
 def never_executed(attempt: Attempt, *, handed_out: bool) -> bool:
@@ -43,12 +43,13 @@ def never_executed(attempt: Attempt, *, handed_out: bool) -> bool:
 def may_execute_again(attempt: Attempt, said: Iterable[Said], now: datetime, after_s: float) -> bool:
     """Whether an operation that its provider just called not executed may be executed once more, by the same id.
 
-    It was seen so at least `after_s` seconds ago too, and no request of ours was answered, or given up, since then.
+    It was seen so at least `after_s` seconds ago too, and no request of ours was answered, or given up, since then. `now` is the
+    database's clock: a worker's own may be years off.
     """
     if attempt.state is not AttemptState.UNKNOWN or attempt.provider_reference is None:
         return False
     since = now - timedelta(seconds=after_s)
     told = list(said)
-    if any(one.kind == "answer" and one.heard_at > since for one in told):
+    if any(one.kind == "answer" and one.at > since for one in told):
         return False
-    return any(one.verdict == "NotExecuted" and one.heard_at <= since for one in told)
+    return any(one.verdict == "NotExecuted" and one.at <= since for one in told)

@@ -62,7 +62,8 @@ class Batches:
 
     heard: Callable[[str, int], None]
     largest: int = LARGEST
-    writers: int = 2
+    writers: int = 1
+    rest_s: float = 0.0
 
     def before(
         self, database: Database, clock: Clock, name: str, operation: Operation[C, R], *, hopeful: bool = False
@@ -70,7 +71,7 @@ class Batches:
         """The queue in front of an operation."""
         return GroupCommit(
             database, operation, clock, writers=self.writers, largest=self.largest, sizes=partial(self.heard, name),
-            hopeful=hopeful,
+            rest_s=self.rest_s, hopeful=hopeful,
         )  # fmt: skip
 
 

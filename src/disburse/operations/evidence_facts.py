@@ -14,7 +14,7 @@ from uuid import UUID
 
 from disburse.domain.attempt import MOVED_NOTHING, Attempt, AttemptState
 from disburse.domain.ledger import Posting
-from disburse.domain.outcomes import NotFound, Settled, Verdict, VouchedNotMoved, VouchedPaid
+from disburse.domain.outcomes import NotExecuted, NotFound, Settled, Verdict, VouchedNotMoved, VouchedPaid
 from disburse.domain.payout import Payout
 from disburse.domain.ruling import Live
 from disburse.domain.vouched import attempt_of
@@ -39,6 +39,8 @@ class Message(Protocol):
     def asked_at(self) -> datetime | None: ...
     @property
     def payout(self) -> tuple[UUID, int, int] | None: ...
+    @property
+    def two_step(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ async def read_facts(
 ) -> Facts:
     """What these messages need. Asks nothing for a batch in which nobody speaks of what is over, vouches or does not find."""
     known = Facts(absence)
-    ended, vouched, missed = [], [], []
+    ended, vouched, missed, timed = [], [], [], False
     for message in messages:
         if message.payout is None or message.payout[:2] not in found:
             continue
@@ -102,6 +104,7 @@ async def read_facts(
             ended.append(payout.payout_id)
         elif _counts(message, attempt):
             missed.append(message.end_to_end_id)
+        timed = timed or _of_an_operation(message)
     if ended or vouched:
         booked, turned = await facts.contradictions(tx, shard, ended + vouched)
         for posting in booked:
@@ -114,7 +117,7 @@ async def read_facts(
     if missed:
         known.missed = set(missed)
         known.not_found = await facts.first_not_founds(tx, shard, missed)
-    if vouched or missed:
+    if vouched or missed or timed:
         known.clock = await tx.database_now()
     return known
 
@@ -125,6 +128,11 @@ def _counts(message: Message, attempt: Attempt) -> bool:
     return asked and isinstance(message.verdict, NotFound) and attempt.state is AttemptState.UNKNOWN
 
 
+def _of_an_operation(message: Message) -> bool:
+    """Whether what was heard decides when a remembered operation is executed again (`domain/two_steps.py`)."""
+    return message.two_step and (message.kind == "answer" or isinstance(message.verdict, NotExecuted))
+
+
 def stored_at(known: Facts, message: Message, attempt: Attempt) -> datetime | None:
-    """What `evidence.clock_at` of a message is: the database's clock for a not-found that counts."""
-    return known.clock if _counts(message, attempt) else None
+    """What `evidence.clock_at` of a message is: the database's clock, where it matters how long ago something was heard."""
+    return known.clock if _counts(message, attempt) or _of_an_operation(message) else None

@@ -1,9 +1,10 @@
 """Group commit: what arrives while a transaction is in flight becomes the next one.
 
-Lives here: the queue in front of one operation, per bucket. No waiting timer and no lock fight: up to `writers` transactions
-of a bucket run at a time, each of at most `largest` commands. A data or constraint error halves the batch until the row
-stands alone; a command whose transaction has not begun by its caller's deadline is withdrawn. The operation may run twice
-(`storage/database.py`), so its commands carry their ids and times.
+Lives here: the queue in front of one operation, per bucket. No lock fight: up to `writers` transactions of a bucket run at a
+time, each of at most `largest` commands. Nothing waits for company that may not come; but after a transaction that carried
+several commands its writer rests a moment (`rest_s`), so that the callers it answered can come again together. A data or
+constraint error halves the batch until the row stands alone; a command whose transaction has not begun by its caller's deadline
+is withdrawn. The operation may run twice (`storage/database.py`), so its commands carry their ids and times.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class GroupCommit(Generic[C, R]):
         *,
         writers: int = 2,
         largest: int = LARGEST,
+        rest_s: float = 0.0,
         sizes: Callable[[int], None] | None = None,
         hopeful: bool = False,
     ) -> None:
@@ -89,6 +91,7 @@ class GroupCommit(Generic[C, R]):
         self._clock = clock
         self._writers = writers
         self._largest = largest
+        self._rest_s = rest_s
         self._sizes = sizes
         self._buckets: dict[int, _Bucket[C, R]] = {}
         self._waiting: Counter[Hashable] = Counter()
@@ -154,6 +157,8 @@ class GroupCommit(Generic[C, R]):
     async def _write(self, shard: int, bucket: _Bucket[C, R], batch: list[_Waiting[C, R]]) -> None:
         try:
             await self._run(shard, batch)
+            if self._rest_s and len(batch) > 1:
+                await self._clock.sleep(self._rest_s)
         finally:
             bucket.writing -= 1
             self._wake(shard, bucket)

@@ -83,11 +83,11 @@ class Remember:
             self.operation, self.attempt, self.end_to_end_id, self.owner, self.epoch, self.at, self.actor
         )
 
-    def evidence(self, place: int, verdict: str, detail: str) -> Row:
-        """The row that says what the provider named. `place`: the merchant's in the unit."""
+    def evidence(self, place: int, verdict: str, detail: str, clock: datetime) -> Row:
+        """The row that says what the provider named. `place`: the merchant's in the unit; `clock`: the database's."""
         text = f"{self.connector}\nanswer\n{verdict}\n{detail}".encode("utf-8", "backslashreplace")
         return (self.end_to_end_id, hashlib.sha256(text).digest()[:16], place, self.payout_id, self.number,
-                self.connector, "answer", verdict, detail, "nothing", self.at, self.actor, None)  # fmt: skip
+                self.connector, "answer", verdict, detail, "nothing", self.at, self.actor, clock)  # fmt: skip
 
 
 async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) -> list[Remembered]:
@@ -107,14 +107,15 @@ async def remember(tx: Transaction, shard: int, commands: Sequence[Remember]) ->
     news = {one.attempt: one for one in own if kept.get(one.attempt) == one.reference}
     others = [one.attempt for one in fit if kept.get(one.attempt) != one.reference]
     before = await payouts.with_attempts(tx, shard, others) if others else {}
+    clock = await tx.database_now()
     for one in news.values():
-        unit.add("evidence", one.evidence(unit.place(one.merchant_id), MADE, one.reference))
+        unit.add("evidence", one.evidence(unit.place(one.merchant_id), MADE, one.reference, clock))
     results = [_remembered(one, whose, news, before) for one in commands]
     for one, result in zip(commands, results, strict=True):
         if result is Remembered.ANOTHERS and _is_there(one, before):
             payout_id, number = whose[one.operation]
             detail = f"{one.reference}, made for attempt {number} of {payout_id}"
-            unit.add("strays", one.evidence(unit.place(one.merchant_id), MADE_FOR_ANOTHER, detail))
+            unit.add("strays", one.evidence(unit.place(one.merchant_id), MADE_FOR_ANOTHER, detail, clock))
     await unit.write()
     return results
 
@@ -145,7 +146,7 @@ def tell_anothers(one: Remember) -> None:
     """The alert: a provider gave the id of one order to another; people have to ask it what it did."""
     _log.error(
         "a provider named the operation of another order", alert=ALERT, merchant=one.merchant_id, payout=str(one.payout_id),
-        attempt=one.number, connector=one.connector,
+        attempt=one.attempt[1], connector=one.connector,
     )  # fmt: skip
 
 
@@ -186,7 +187,7 @@ async def execute_again(tx: Transaction, shard: int, commands: Sequence[ExecuteA
     unit = await Unit.lock(tx, shard, [one.merchant_id for one in commands])
     found = await payouts.with_attempts(tx, shard, [(one.payout_id, one.number) for one in commands])
     ids = [attempt.end_to_end_id for _, attempt in found.values() if attempt.end_to_end_id is not None]
-    said = await stored.said_of(tx, shard, ids)
+    said, clock = await stored.said_of(tx, shard, ids), await tx.database_now()
     results: list[bool] = []
     for one in commands:
         payout, attempt = found.get((one.payout_id, one.number), (None, None))
@@ -194,7 +195,7 @@ async def execute_again(tx: Transaction, shard: int, commands: Sequence[ExecuteA
             results.append(False)
         elif tx.rerun and payout.updated_at == one.at:
             results.append(True)  # this very request, whose commit we did not hear of
-        elif two_steps.may_execute_again(attempt, said.get(attempt.end_to_end_id or "", ()), one.at, one.after_s):
+        elif two_steps.may_execute_again(attempt, said.get(attempt.end_to_end_id or "", ()), clock, one.after_s):
             payout.updated_at = one.at
             unit.tell(payout, "payout.executed_again", one.at, one.actor, attempt=one.number, detail=one.reference)
             unit.move(payout, payout.state)

@@ -36,7 +36,7 @@ class Endless(AssertionError):
     """Far more steps than any day has: something turns in a circle."""
 
 
-MOST_STEPS: Final = 400_000
+MOST_STEPS: Final = 150_000
 
 
 class Line:

@@ -39,12 +39,21 @@ def migrations() -> list[Migration]:
     return [Migration(name, (folder / name).read_text(encoding="utf-8")) for name in names]
 
 
+SILENT_MS = 5000
+"""The server ends a starter that says nothing for so long: frozen or cut off, it would keep its lock, and every other one out."""
+
+
+async def _starter(dsn: str) -> Any:
+    ends = {name: str(SILENT_MS) for name in ("idle_session_timeout", "idle_in_transaction_session_timeout")}
+    return await asyncpg.connect(dsn, timeout=10, server_settings={"jit": "off", **ends})
+
+
 async def migrate(dsn: str, *, partitions: int = 0) -> list[str]:
     """Bring the database to this version; returns the names of what was applied. `partitions` is for tests of sharding.
 
     Raises MigrationRefused when an applied migration is unknown here or was changed since.
     """
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"jit": "off"})
+    connection = await _starter(dsn)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await _make_roles(connection)

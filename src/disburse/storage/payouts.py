@@ -126,12 +126,12 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Cl
     """
     rows = await tx.fetch(
         f"""WITH chosen AS MATERIALIZED (
-                (SELECT payout_id, number FROM attempts
+                (SELECT payout_id, number, due_at FROM attempts
                  WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
                 UNION ALL
-                (SELECT payout_id, number FROM attempts
+                (SELECT payout_id, number, due_at FROM attempts
                  WHERE shard = $1 AND state = 'due' AND due_at > $3 AND number = 1 ORDER BY due_at LIMIT $4)
-                LIMIT $4)
+                ORDER BY due_at LIMIT $4)
             SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at""",
         shard,
         now,
@@ -157,18 +157,18 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
     A question after `TOO_LATE` was set by a clock that was wrong, and is due.
     """
     rows = await tx.fetch(
-        """(SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
+        """(SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
            UNION ALL
-           (SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
+           (SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
-           LIMIT $4""",
+           ORDER BY ask_at LIMIT $4""",
         shard,
         now,
         now + TOO_LATE,
         limit,
     )
-    return [QuestionDue(*row) for row in rows]
+    return [QuestionDue(*tuple(row)[:-1]) for row in rows]
 
 
 async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:

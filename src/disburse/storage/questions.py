@@ -1,4 +1,4 @@
-"""When providers are asked: the questions of a bucket put off, or brought forward. SQL only; why is `operations/questions.py`'s."""
+"""When providers are asked, and tried again: the questions of a bucket put off or brought forward, and its tries. SQL only; why is `operations/questions.py`'s."""
 
 from __future__ import annotations
 
@@ -23,6 +23,35 @@ async def waiting_longer(
         limit,
     )
     return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def resting_longer(
+    tx: Transaction, shard: int, connector: str, than: datetime, limit: int
+) -> list[tuple[UUID, int, int]]:
+    """Attempts that are due only after a time, and whose last one provably never reached this provider; as `waiting_longer`."""
+    rows = await tx.fetch(
+        """SELECT a.payout_id, a.number, a.merchant_id FROM attempts a
+           JOIN attempts last ON last.shard = $1 AND last.payout_id = a.payout_id AND last.number = a.number - 1
+           WHERE a.shard = $1 AND a.state = 'due' AND a.due_at > $3 AND last.connector = $2 AND last.state = 'not_sent'
+           ORDER BY a.due_at LIMIT $4""",
+        shard,
+        connector,
+        than,
+        limit,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def try_sooner(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]]) -> None:
+    """Let these attempts be due where that is sooner than it was."""
+    if times:
+        await tx.execute(
+            """UPDATE attempts a SET due_at = d.at
+               FROM unnest($2::uuid[], $3::int4[], $4::timestamptz[]) AS d (payout_id, number, at)
+               WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = 'due' AND d.at < a.due_at""",
+            shard,
+            *[list(column) for column in zip(*times, strict=True)],
+        )
 
 
 async def move(

@@ -218,3 +218,18 @@ async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows
         return await tx.fetchrow(statement_of(branches), shard, merchants, *arrays)
     except asyncpg.exceptions.InvalidTextRepresentationError as failed:
         raise GuardFailed(str(failed).rpartition('"')[0].rpartition('"')[2]) from None
+
+
+_USUAL: tuple[tuple[str, ...], ...] = (
+    ("payouts", "attempts", "postings", "balances", "events", "counters"),
+    ("moves", "opened", "postings", "balances", "events", "counters"),
+    ("moves", "heard", "postings", "balances", "events", "evidence", "counters"),
+)
+"""What nearly every payout's three transactions write: when it is made, claimed, and answered for."""
+
+
+async def rehearse(tx: Transaction) -> None:
+    """Have a connection prepare and plan the usual statements, by writing no row with each."""
+    for branches in _USUAL:
+        sql = statement_of(branches)
+        await tx.fetchrow(sql, 0, [], *[[] for branch in branches for _ in _BRANCHES[branch][1]])

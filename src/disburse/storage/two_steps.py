@@ -89,10 +89,10 @@ async def keep_references(tx: Transaction, shard: int, made: Sequence[Made]) -> 
 
 
 async def said_of(tx: Transaction, shard: int, ids: Sequence[str]) -> dict[str, list[Said]]:
-    """What was said of these end-to-end ids, and when."""
+    """What was said of these end-to-end ids, and when by the database's clock, where that was kept."""
     rows = await tx.fetch(
-        """SELECT end_to_end_id, kind, verdict, heard_at FROM evidence
-           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[])""",
+        """SELECT end_to_end_id, kind, verdict, coalesce(clock_at, heard_at) FROM evidence
+           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY end_to_end_id, digest""",
         shard,
         list(ids),
     )

@@ -93,10 +93,12 @@ async def claim(
 ) -> list[Held]:
     """Take these endpoints, those of them that are still free."""
     rows = await tx.fetch(
-        f"""UPDATE webhooks w SET owner = $3, epoch = w.epoch + 1, lease_until = $5
-            WHERE w.shard = $1 AND w.webhook_id = ANY ($2::uuid[]) AND w.state = 'active'
-                AND (w.lease_until IS NULL OR w.lease_until <= $4 OR w.owner = $3)
-            RETURNING {_COLUMNS}, w.epoch""",
+        f"""WITH taken AS (
+                UPDATE webhooks w SET owner = $3, epoch = w.epoch + 1, lease_until = $5
+                WHERE w.shard = $1 AND w.webhook_id = ANY ($2::uuid[]) AND w.state = 'active'
+                    AND (w.lease_until IS NULL OR w.lease_until <= $4 OR w.owner = $3)
+                RETURNING {_COLUMNS}, w.epoch)
+            SELECT * FROM taken ORDER BY webhook_id""",
         shard,
         list(which),
         owner,

@@ -6,12 +6,14 @@ execute a two-step provider's operation again, the same one (`workers/two_steps.
 does not know it, send the same order again (`repeat.py`).
 
 No provider is asked more often than it allows (`allowance.py`): what has to wait is put off and does not count as asked. A
-provider that answers after a silence is asked about everything it left open, at once, as fast as it allows.
+provider that answers after a silence is asked about everything it left open, at once, as fast as it allows; and what never
+reached it meanwhile is due again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -39,7 +41,7 @@ _MOST_BROUGHT_FORWARD = 100_000
 class InquirerLimits:
     """`batch`: questions at a time. `call_s`: a whole question.
 
-    `soon_s`: what is asked about within so long anyway is not brought forward when a provider answers again; `rest_s`: after
+    `soon_s`: what is asked about, or tried again, within so long anyway is not brought forward when a provider answers again; `rest_s`: after
     that was done for a provider it is not done again for so long.
     """
 
@@ -105,14 +107,18 @@ class Inquirer:
         self._unanswered[connector] = 0
 
     async def _bring_forward(self, connector: str) -> None:
-        """Everything open at a provider that answers again is asked about soon, spread over what it allows."""
+        """Everything open at a provider that answers again is asked about soon, spread over what it allows.
+
+        And what never reached it is tried again: it rests the longer the oftener it was tried.
+        """
         now = self._world.clock.monotonic()
         if now < self._brought_at.get(connector, now):
             return
         place, database, soon_s = 0, self._desk.database, self._limits.soon_s
-        for shard in self._shards:
+        ways = ((questions.waiting, questions.bring_forward), (questions.resting, questions.try_sooner))
+        for shard, (find, bring) in itertools.product(self._shards, ways):
             late = await database.run(
-                lambda tx, shard=shard: questions.waiting(tx, shard, connector, soon_s, _MOST_BROUGHT_FORWARD)  # type: ignore[misc]
+                lambda tx, shard=shard, find=find: find(tx, shard, connector, soon_s, _MOST_BROUGHT_FORWARD)  # type: ignore[misc]
             )
             sooner = []
             for payout, number, merchant in late:
@@ -121,7 +127,7 @@ class Inquirer:
                 place += 1
             for first in range(0, len(sooner), _TOGETHER):
                 some = sooner[first : first + _TOGETHER]
-                await database.run(lambda tx, shard=shard, some=some: questions.bring_forward(tx, shard, some))  # type: ignore[misc]
+                await database.run(lambda tx, shard=shard, some=some, bring=bring: bring(tx, shard, some))  # type: ignore[misc]
         self._answering.pop(connector, None)
         self._brought_at[connector] = now + self._limits.rest_s
 
@@ -188,6 +194,10 @@ class Inquirer:
         else:
             self.heard_of(question.connector, finding)
 
+    def _is_two_step(self, name: str) -> bool:
+        connector = self._connectors.get(name)
+        return connector is not None and connector.capabilities.two_step
+
     async def _hear(self, question: ToAsk, kind: str, finding: Verdict, *, content: str = "") -> None:
         payout = question.payout
         await self._desk.hear(
@@ -201,5 +211,6 @@ class Inquirer:
                 content=content,
                 payout=(payout.payout_id, question.attempt.number, payout.merchant_id),
                 asked_at=question.at if kind == "inquiry" else None,
+                two_step=self._is_two_step(question.connector),
             )
         )

@@ -25,14 +25,14 @@ LEASE_S = 30.0
 """How long an owner may be about an attempt, by the database's clock."""
 
 
-_BUSY = 32  # calls under way
+_BUSY = 4  # calls under way
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
     """`window`: calls under way at most. `call_s`: a whole call. `batch`: claims in one transaction.
 
-    `gather_s`: with many calls under way, what becomes due in such a moment is claimed together: fewer, larger transactions.
+    `gather_s`: with several calls under way, what becomes due in such a moment is claimed together: fewer, larger transactions.
     """
 
     window: int = 1000
@@ -40,7 +40,7 @@ class SenderLimits:
     call_s: float = 5.0
     poll_s: float = 0.25
     lease_s: float = LEASE_S
-    gather_s: float = 0.01
+    gather_s: float = 0.02
 
 
 class Sender:
@@ -119,7 +119,8 @@ class Sender:
     async def _send(self, opened: Opened, started: float) -> None:
         outcome = await self._call(opened, started)
         self._called(opened.connector, outcome)
-        await tell(self._desk, self._world, opened, "answer", outcome, self._worker_id)
+        two_step = self._connectors[opened.connector].capabilities.two_step
+        await tell(self._desk, self._world, opened, "answer", outcome, self._worker_id, two_step=two_step)
 
     async def _call(self, opened: Opened, started: float) -> Outcome:
         connector = self._connectors[opened.connector]
@@ -141,7 +142,9 @@ class Sender:
         return outcome
 
 
-async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str) -> None:
+async def tell(
+    desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str, *, two_step: bool = False
+) -> None:
     """Record what a call established; kept and tried again for as long as the database is away."""
     payout = opened.payout
     message = Heard(
@@ -154,6 +157,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
         sent=Once((payout, opened.row)),
         opened_at=opened.row.opened_at,
+        two_step=two_step,
     )
     pause = 0.1
     while True:
