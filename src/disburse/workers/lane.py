@@ -108,19 +108,12 @@ class Lane:
         for one in told:
             if self.wants(one.kind):
                 self._open[again][one.number] = None
-                self._queue(Flight(one, again))
+                self._ready.append(Flight(one, again))
         if again:
             self.again_to = up_to
         else:
             self.read_to = up_to
         self.dirty = True
-
-    def _queue(self, flight: Flight) -> None:
-        late = self._late.get(flight.key)
-        if late is not None:
-            self._put_late(flight, late[-1].since if late else flight.told.at, None)
-        else:
-            self._ready.append(flight)
 
     def late_to_read(self, now: datetime) -> list[int]:
         """Late events that are due and whose text is not here yet."""
