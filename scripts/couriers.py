@@ -40,13 +40,22 @@ class Receivers:
         self.got: Counter[str] = Counter()
         self.hung = 0
         self.url = ""
+        self._tasks: dict[asyncio.Task[None] | None, None] = {}
 
     async def start(self, stack: AsyncExitStack) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
+        stack.push_async_callback(self._stop)
         stack.callback(server.close)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
+    async def _stop(self) -> None:
+        doomed = [task for task in self._tasks if task is not None]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks[asyncio.current_task()] = None
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -63,6 +72,7 @@ class Receivers:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            self._tasks.pop(asyncio.current_task(), None)
             writer.close()
 
 
@@ -80,8 +90,7 @@ async def measure(receivers: int, hanging: int, per_s: float, seconds: float) ->
             async with outgoing(house, api=False, workers=True, post=transport):
                 await world.clock.sleep(3)  # everything is claimed, and those who hang do
                 sent = await _load(house, merchants, per_s, seconds)
-                good = [merchant for merchant in merchants[hanging:]]
-                expected = sum(sent[merchant.merchant_id] for merchant in good)
+                expected = sum(sent[merchant.merchant_id] for merchant in merchants[hanging:])
                 for _ in range(100):
                     if len(them.ages) >= expected:
                         break

@@ -93,7 +93,8 @@ def test_in_order_and_at_least_once_whatever_happens() -> None:
         draw, now = random.Random(seed), START
         events = [told(n, draw.randint(1, 5)) for n in range(1, 61)]
         rows: dict[int, Late] = {}
-        one, got = lane(), []
+        one = lane()
+        got: list[int] = []
         for _ in range(3000):
             now += timedelta(seconds=draw.choice([0, 1, 60, 3600]))
             if one.read_to < len(events) and one.room(now):
