@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclopts import App, CycloptsError
@@ -20,16 +21,18 @@ from disburse.cli.main import make_app
 from disburse.connectors.intellectmoney_settings import IntellectMoneySettings
 from disburse.connectors.sandbox_rules import RULES
 from disburse.domain.payout import PayoutState
+from disburse.protocols.events import TYPES, decode_event, encode_event
 from disburse.protocols.intellectmoney_answers import IN_PROGRESS, STATE_WORDS
 from disburse.protocols.intellectmoney_sign import sign
 from disburse.protocols.unitpay import Code, Status
+from disburse.protocols.webhooks import ID, SIGNATURE, TIMESTAMP, headers_of, write_secret
 from disburse.settings import Settings
 from tests.house.sources import ROOT
 from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
 HOW_TOS = (
     "rest", "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
-    "doubt", "two-houses", "chaos",
+    "doubt", "two-houses", "chaos", "webhooks",
 )  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
 LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md")
@@ -267,3 +270,28 @@ def test_shown_json_is_whole(page: str) -> None:
             if line.startswith(('{"', '["')):
                 _, end = decoder.raw_decode(line)
                 assert re.fullmatch(r"(?: [0-9]{3})?", line[end:]), line
+
+
+def test_the_types_of_events_are_all_there() -> None:
+    """The page on webhooks lists each type of event, and its example is one."""
+    page = "docs/how-to/webhooks.md"
+    listed = [name for cell in table(page, "type") for name in _SPAN.findall(cell)]
+    assert sorted(listed) == sorted(TYPES)
+    (shown,) = fences(page, "json")
+    event = decode_event(shown.encode())
+    assert json.loads(encode_event(event)) == json.loads(shown)
+    assert [cell.strip("`") for cell in table(page, "header")] == [ID, TIMESTAMP, SIGNATURE]
+
+
+def test_the_receiver_that_is_shown_works() -> None:
+    """The page's own few lines believe what we sign, and nothing that was changed, is old, or is signed by another."""
+    (code,) = fences("docs/how-to/webhooks.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "webhooks.md", "exec"), names)
+    key, other, at = b"k" * 32, b"o" * 32, 1_700_000_000
+    believed, secret = names["believed"], write_secret(key)
+    for keys in ([key], [other, key]):
+        headers = headers_of(keys, "evt_1_1", at, b"{}")
+        assert believed(secret, headers, b"{}", at + 299)
+        assert not believed(secret, headers, b"{ }", at) and not believed(secret, headers, b"{}", at + 301)
+    assert not believed(write_secret(other), headers_of([key], "evt_1_1", at, b"{}"), b"{}", at)

@@ -16,6 +16,7 @@ from disburse.cli import mistakes
 from disburse.cli.serve import serve_front
 from disburse.crew import Line, Link
 from disburse.domain.ports import World
+from disburse.outgoing import outgoing
 from disburse.settings import settings_from
 from disburse.wiring import open_house, working
 from disburse.world import real_world
@@ -41,7 +42,8 @@ async def _main(world: World, line: socket.socket) -> None:
     async with open_house(settings, world, gauges=instruments.gauges) as house:
         front = make_app(house, instruments)
         front.metrics.others = link.ask
-        async with working(house, api=True, workers=False) as loops:
+        async with working(house, api=True, workers=False) as loops, outgoing(house, api=True, workers=False) as news:
+            loops += news
             structlog.get_logger("serve").info("opened", role="door", pid=os.getpid())
             await serve_front(front, house, sockets, loops, lambda: link.say(open=True))
     minding.cancel()

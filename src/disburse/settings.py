@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
     where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
+    `webhooks_to_loopback`: webhook endpoints on this machine may be called, for tests and demonstrations.
     """
 
     data: str = str(DEFAULT_DATA)
@@ -84,6 +85,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     largest: int = 500
     writers: int = 1
     processes: int = 0
+    webhooks_to_loopback: bool = False
     log_level: str = "info"
 
     def fee_rules(self) -> dict[str, FeeRule]:

@@ -43,7 +43,7 @@ from disburse.workers.pulse import Pulse
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.watch import Watch
 
-__all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "Rhythm", "hearing", "make_desk", "open_house", "routes_of", "working"]
+__all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "Rhythm", "hearing", "listening", "make_desk", "open_house", "routes_of", "working"]
 
 DATABASE = "disburse"
 KEYS = "keys.json"
@@ -148,6 +148,12 @@ def make_desk(
 ) -> Desk:
     """The operations of a house behind their queues. Raises BadSettings for routing rules that cannot be read."""
     routing = read_routing(settings)
+
+    def written(operation: str, size: int) -> None:
+        gauges.batch(operation, size)
+        if not operation.startswith("look"):
+            desk.on_written()
+
     desk = Desk(
         database,
         world,
@@ -155,7 +161,7 @@ def make_desk(
         installation.installation_id,
         routes=[routing.complete(route) for route in routes_of(list(connectors.values()))],
         fees=settings.fee_rules(),
-        batches=Batches(gauges.batch, largest=settings.largest, writers=settings.writers, rest_s=REST_S),
+        batches=Batches(written, largest=settings.largest, writers=settings.writers, rest_s=REST_S),
         token_life=timedelta(seconds=settings.token_life_s),
         rules=routing.rules,
         providers=Providers(database, world.clock, routing.terms_of(connectors)),
@@ -265,7 +271,7 @@ async def working(
     async with contextlib.AsyncExitStack() as stack:
         if api and not workers:
             watch = Watch(desk, world, poll_s=rhythm.watch_s)
-            loops += [watch.run, partial(_listening, house, FINAL, watch.pace.wake)]
+            loops += [watch.run, partial(listening, house, FINAL, watch.pace.wake)]
         if not house.installation.quarantined:
             for connector in house.connectors.values():
                 calls_us = connector.capabilities.callbacks and connector.name not in house.in_process
@@ -284,7 +290,7 @@ async def working(
             desk.providers.on_news = pulse.pace.wake
             loops += [inquirer.run, housekeeper.run, pulse.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
-                loops += [sender.run, partial(_listening, house, DUE, sender.pace.wake)]
+                loops += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         tasks += [asyncio.create_task(loop()) for loop in loops]
         stack.push_async_callback(_stop, tasks)  # last in, first out: claim nothing more, then finish what is under way
         yield tasks
@@ -332,7 +338,7 @@ def hearing(house: House) -> Hear:
     return hear
 
 
-async def _listening(house: House, channel: str, heard: Callable[[], None]) -> None:
+async def listening(house: House, channel: str, heard: Callable[[], None]) -> None:
     """Listen for hints for as long as the process lives; a connection that breaks is made again. Polling goes on without."""
     while True:
         with contextlib.suppress(Exception):

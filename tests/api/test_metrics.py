@@ -136,6 +136,7 @@ class Known:
         default_factory=lambda: {("in_doubt:bank", "RUB"): 1000, ("held", "RUB"): 50}
     )
     oldest_doubt: datetime | None = START - timedelta(seconds=60)
+    oldest_undelivered: datetime | None = START - timedelta(seconds=5)
 
     @property
     def payouts_made(self) -> int:
@@ -161,6 +162,8 @@ async def test_the_page() -> None:
     metrics.applied("bank", Applied(None, "frozen:paid_after_refused"))
     metrics.finished("cancelled", "card")
     metrics.cut("slow", 3)
+    metrics.delivered("delivered")
+    metrics.delivered("failed")
     await clock.advance(30)
     page = (await metrics.page()).decode()
     for line in [
@@ -168,6 +171,7 @@ async def test_the_page() -> None:
         'disburse_money_minor{account="in_doubt",connector="bank",currency="RUB"} 1000.0',
         'disburse_money_minor{account="held",connector="",currency="RUB"} 50.0',
         "disburse_oldest_doubt_seconds 90.0",
+        "disburse_oldest_undelivered_seconds 35.0",
         "disburse_facts_age_seconds 0.0",
         "disburse_payouts_made 1.0",
         'disburse_batch_size_bucket{le="20.0",operation="create"} 1.0',
@@ -177,6 +181,8 @@ async def test_the_page() -> None:
         'disburse_contradictions_total{connector="bank"} 1.0',
         'disburse_payouts_finished_total{rail="card",state="cancelled"} 1.0',
         'disburse_connections_cut_total{why="slow"} 3.0',
+        'disburse_webhooks_total{outcome="delivered"} 1.0',
+        'disburse_webhooks_total{outcome="failed"} 1.0',
     ]:
         assert line in page.splitlines()
 

@@ -31,14 +31,18 @@ class Authority:
         file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return cls(file, key, name)
 
-    def vouch(self, called: str, *, address: str | None = None, password: bytes | None = None) -> tuple[Path, Path]:
-        """A certificate and its key, in two files. `address`: for a server there."""
+    def vouch(
+        self, called: str, *, address: str | None = None, host: str | None = None, password: bytes | None = None
+    ) -> tuple[Path, Path]:
+        """A certificate and its key, in two files. `address` or `host`: for a server there."""
         key = ec.generate_private_key(ec.SECP256R1())
         built = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)]), self.name, key)
         if address is not None:
             built = built.add_extension(
                 x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False
             )
+        if host is not None:
+            built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         certificate, own = self.file.with_name(f"{called}.crt"), self.file.with_name(f"{called}.key")
         certificate.write_bytes(built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         sealed = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()

@@ -63,6 +63,11 @@ class Facts(Protocol):
         """Since when the oldest payout in doubt has been so."""
         ...
 
+    @property
+    def oldest_undelivered(self) -> datetime | None:
+        """When the oldest event happened that an active webhook endpoint has not got yet."""
+        ...
+
 
 ReadFacts = Callable[[], Awaitable[Facts]]
 
@@ -89,6 +94,7 @@ class Metrics:
         self._contradictions = counter("disburse_contradictions", "Evidence that froze a payout.", ["connector"])
         self._unmatched = counter("disburse_unmatched_evidence", "Evidence about no attempt of ours.", ["connector"])
         self._alerts = counter("disburse_alerts", "What providers said that needs a person.", ["connector", "alert"])
+        self._webhooks = counter("disburse_webhooks", "Tries to deliver an event.", ["outcome"])
         self.in_progress = Gauge("disburse_requests_in_progress", "Requests at a door.", registry=self.registry)
         self.connections = Gauge("disburse_connections", "Open connections.", registry=self.registry)
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
@@ -126,6 +132,10 @@ class Metrics:
     def alerted(self, connector: str, alert: str) -> None:
         """A connector met something that a person should see to; the log has the line."""
         self._alerts.labels(connector, alert).inc()
+
+    def delivered(self, outcome: str) -> None:
+        """A try to deliver an event to a webhook endpoint ended so: delivered, failed, or gone."""
+        self._webhooks.labels(outcome).inc()
 
     def finished(self, state: str, rail: str) -> None:
         """A payout became final in another way than by evidence: cancelled, expired, without a route."""
@@ -209,11 +219,17 @@ class _FactsReader(Collector):
         for (account, currency), balance in facts.money.items():
             kind, _, connector = account.partition(":")
             money.add_metric([kind, connector, currency], balance)
-        doubt = facts.oldest_doubt
-        doubt_s = max(0.0, (self._clock.now() - doubt).total_seconds()) if doubt is not None else 0.0
+        doubt_s = self._age_s(facts.oldest_doubt)
         yield payouts
         yield money
         yield GaugeMetricFamily("disburse_payouts_made", "Payouts ever made.", value=facts.payouts_made)
         yield GaugeMetricFamily("disburse_oldest_doubt_seconds", "Age of the oldest doubt; 0: none.", value=doubt_s)
+        yield GaugeMetricFamily(
+            "disburse_oldest_undelivered_seconds", "Age of the oldest event that an active webhook endpoint lacks; 0: none.",
+            value=self._age_s(facts.oldest_undelivered),
+        )  # fmt: skip
         age_s = self._clock.monotonic() - self._read_at
         yield GaugeMetricFamily("disburse_facts_age_seconds", "How old the figures from the database are.", value=age_s)
+
+    def _age_s(self, since: datetime | None) -> float:
+        return max(0.0, (self._clock.now() - since).total_seconds()) if since is not None else 0.0

@@ -31,6 +31,7 @@ _COMMANDS: Final = (
     ("top-up", "money:app", _MERCHANTS, "Book money that came in for a merchant; `top-up reverse` corrects it."),
     ("withdraw", "corrections:withdraw", _MERCHANTS, "Take money out of a merchant's account, with a second person's yes."),
     ("balance", "money:balance", _MERCHANTS, "A merchant's money, account by account."),
+    ("webhook", "webhooks:app", _MERCHANTS, "Where a merchant's events are sent: add, list, rotate, pause, resume, resend, remove."),
     ("payout", "payouts:app", _PAYOUTS, "Show a payout."),
     ("explain", "payouts:explain", _PAYOUTS, "Everything that happened to a payout, why it is as it is, and what comes next."),
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet: list them, end one by two persons."),

@@ -37,6 +37,12 @@ class Mistake:
 
 _NEXT: Final[Mapping[str, str]] = {
     "no_such_merchant": "See who there is: disburse merchant list.",
+    "no_such_webhook": "See which there are: disburse webhook list MERCHANT.",
+    "bad_url": "Name https://HOST/PATH, at port 443 or 8443. For tests on this machine: webhooks_to_loopback in the settings.",
+    "unknown_event_type": "Name one of them with --type, or leave it out for all.",
+    "too_many_webhooks": "Remove one first: disburse webhook list MERCHANT.",
+    "no_such_events": "Name numbers within that.",
+    "resend_under_way": "Wait until it is done: disburse webhook list MERCHANT.",
     "no_such_payout": "Name it by its GUID, by its UnitPay payoutId, or as MERCHANT:REFERENCE.",
     "two_payouts": "Name one of them by its GUID.",
     "login_taken": "Take another login, or look at that merchant: disburse merchant show LOGIN.",
@@ -77,7 +83,7 @@ _TOLD_AS_IS: Final = {
     "BookFault": ("bad_book", "Take another --book, or bring this one back from a copy."),
 }
 
-_USAGE: Final = frozenset({"bad_usage", "bad_settings", "bad_amount", "bad_currency", "bad_address", "bad_payout_id"})
+_USAGE: Final = frozenset({"bad_usage", "bad_settings", "bad_amount", "bad_currency", "bad_address", "bad_payout_id", "bad_url", "unknown_event_type"})
 
 
 def explain(fault: BaseException) -> Mistake:

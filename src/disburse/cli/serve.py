@@ -24,6 +24,7 @@ from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, house_of
 from disburse.crew import Crew, cores
 from disburse.domain.ports import World
+from disburse.outgoing import outgoing
 from disburse.settings import BadSettings, Settings, plain_settings
 from disburse.wiring import House, working
 from disburse.world import real_world
@@ -111,10 +112,13 @@ async def _serve(settings: Settings, world: World, role: Role, address: _Address
         order = {"settings": plain_settings(house.settings)}
         async with (
             working(house, api=role != "worker" and not apart, workers=role != "api") as loops,
+            outgoing(
+                house, api=role != "worker" and not apart, workers=role != "api", delivered=instruments.metrics.delivered
+            ) as couriers,
             Crew(world.clock, logger, sets, order, instruments.metrics.counted) as crew,
         ):
             front.metrics.others = crew.counted
-            loops += crew.loops
+            loops += [*couriers, *crew.loops]
             await serve_front(front, house, own, loops, lambda: _announce(house, role, url, as_json), crew.dismiss)
 
 

@@ -85,8 +85,10 @@ class Desk:
         self.absence = absence
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
+        self.news: Bell[tuple[int, int]] = Bell()
         self.on_due: Callable[[], None] = _nobody
         self.on_final: Callable[[], None] = _nobody
+        self.on_written: Callable[[], None] = _nobody
         self.on_applied: Callable[[str, Applied], None] = lambda connector, applied: None
         self.on_alert: Callable[[str, str], None] = lambda connector, alert: None
         queue = partial(batches.before, database, world.clock)

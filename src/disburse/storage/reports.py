@@ -26,6 +26,7 @@ class Facts:
     payouts_made: int
     money: Mapping[tuple[str, str], int]
     oldest_doubt: datetime | None
+    oldest_undelivered: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,21 @@ async def facts(tx: Transaction) -> Facts:
     doubt = await tx.fetchval(
         """SELECT min(doubt_since) FROM attempts WHERE state IN ('open', 'accepted', 'unknown') AND state = 'unknown'"""
     )
+    # Of each endpoint: what failed, and the first event that it has not come to.
+    undelivered = await tx.fetchval(
+        """SELECT min(at) FROM (
+               SELECT l.event_at AS at FROM webhook_late l JOIN webhooks w USING (shard, webhook_id) WHERE w.state = 'active'
+               UNION ALL SELECT e.at FROM webhooks w
+               JOIN events e ON e.shard = w.shard AND e.merchant_id = w.merchant_id AND e.number = w.done_to + 1
+               WHERE w.state = 'active') AS waiting"""
+    )
     made = await tx.fetchval("SELECT coalesce(sum(payouts), 0)::bigint FROM merchants")
     return Facts(
         payouts={(row["state"], row["rail"]): row["payouts"] for row in live},
         payouts_made=made,
         money={(row["account"], row["currency"]): row["minor"] for row in money},
         oldest_doubt=doubt,
+        oldest_undelivered=undelivered,
     )
 
 

@@ -103,12 +103,14 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("int4", "text", "text", "int8"),
     ),
     "events": (
-        """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, attempt, detail, at, actor)
+        """INSERT INTO events (shard, merchant_id, number, payout_id, kind, state, attempt, detail, at, actor, previous,
+               returned_minor)
            SELECT $1, $2[d.m], (SELECT events FROM base)[d.m] + d.number, d.payout_id, d.kind, d.state, d.attempt, d.detail,
-               d.at, d.actor
-           FROM unnest({}) AS d (m, number, payout_id, kind, state, attempt, detail, at, actor)
+               d.at, d.actor, CASE WHEN d.previous < 0 THEN (SELECT events FROM base)[d.m] - d.previous ELSE d.previous END,
+               d.returned
+           FROM unnest({}) AS d (m, number, payout_id, kind, state, attempt, detail, at, actor, previous, returned)
            WHERE (SELECT held FROM base) RETURNING 1""",
-        ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text"),
+        ("int4", "int8", "uuid", "text", "text", "int4", "text", "timestamptz", "text", "int8", "int8"),
     ),
     "evidence": (f"{_EVIDENCE} RETURNING 1", _EVIDENCE_TYPES),
     # What matches no payout is written without a merchant's lock, so another transaction may be keeping the same message. And what

@@ -168,17 +168,20 @@ class Unit:
     ) -> None:
         """Tell what happened to a payout, under its merchant's next event number, which becomes the payout's last event."""
         self._seen.setdefault(payout.payout_id, payout.last_event)
+        # Told of by this unit already, its event before this one has no true number yet: it is counted from the merchant's last.
+        previous = -payout.last_event if payout.payout_id in self._told else payout.last_event or None
         self._told[payout.payout_id] = payout
         payout.last_event = self._next(payout.merchant_id, _EVENTS)
         self.add("events", (self._places[payout.merchant_id], payout.last_event, payout.payout_id, kind, payout.state, attempt,
-                            detail, at, actor))  # fmt: skip
+                            detail, at, actor, previous, payout.returned_minor or None))  # fmt: skip
 
     def event(
         self, merchant_id: int, payout: UUID | None, kind: str, at: datetime, actor: str, *, detail: str | None = None
     ) -> None:
         """Tell what happened to a merchant, or beside a payout, which it does not change."""
         number = self._next(merchant_id, _EVENTS)
-        self.add("events", (self._places[merchant_id], number, payout, kind, None, None, detail, at, actor))
+        row = (self._places[merchant_id], number, payout, kind, None, None, detail, at, actor, None, None)
+        self.add("events", row)
 
     async def write(self) -> None:
         """Write all that was gathered, and stamp it with its true numbers. The unit is spent afterwards."""

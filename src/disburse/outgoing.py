@@ -1,0 +1,121 @@
+"""Events on their way out of a house: the hint that some happened, the watch for programs that wait, the courier to endpoints.
+
+Lives here: which of them a process runs, and what the courier posts through. `serve` and its doors run this beside
+`wiring.working`; whoever does not, posts nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+from disburse.connectors.webhooks import WebhookTransport
+from disburse.operations.desk import StoreUnavailable
+from disburse.operations.events import CHANNEL
+from disburse.storage.database import assert_no_transaction
+from disburse.wiring import Hint, House, listening
+from disburse.workers.courier import DEFAULT_LIMITS, Courier, CourierLimits, Post
+from disburse.workers.news import NewsWatch
+
+_RESOLVING: Final = 32
+
+
+class SystemResolver:
+    """All addresses of a host, as this machine's resolver tells them, in threads of its own.
+
+    A name is asked for once at a time, however many want it: one whose server is silent holds one thread, and not all of them.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVING, thread_name_prefix="resolve")
+        self._asked: dict[tuple[str, int], asyncio.Future[Any]] = {}
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Raises OSError for a name that is not found."""
+        key, asked = (host, port), self._asked.get((host, port))
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(
+                self._threads, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            )
+            self._asked[key] = asked
+            asked.add_done_callback(partial(self._told, key))
+        found = await asyncio.shield(asked)  # one caller's deadline is not another's
+        return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+    def _told(self, key: tuple[str, int], asked: asyncio.Future[Any]) -> None:
+        self._asked.pop(key, None)
+        if not asked.cancelled():
+            asked.exception()  # whoever waited has heard it; if nobody did any more, it is no news
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.asynccontextmanager
+async def outgoing(
+    house: House,
+    *,
+    api: bool,
+    workers: bool,
+    delivered: Callable[[str], None] = lambda outcome: None,
+    post: Post | None = None,
+    limits: CourierLimits = DEFAULT_LIMITS,
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run what takes events out of this process. `delivered` hears how each try at an endpoint ended; `post` is for tests.
+
+    A house in quarantine posts nothing: what a restored database takes for news was told before it was restored.
+    """
+    hint, wakes = Hint(house, CHANNEL), []
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [hint.run]
+    async with contextlib.AsyncExitStack() as stack:
+        if api:
+            watch = NewsWatch(house.desk, house.world)
+            loops.append(watch.run)
+            wakes.append(watch.pace.wake)
+        if workers and not house.installation.quarantined:
+            courier = make_courier(house, post or _transport(house, stack), delivered, limits)
+            stack.push_async_callback(courier.finish)
+            loops.append(courier.run)
+            wakes.append(courier.pace.wake)
+
+        def heard() -> None:
+            for wake in wakes:
+                wake()
+
+        if wakes:
+            loops.append(partial(listening, house, CHANNEL, heard))
+        house.desk.on_written = hint.ring
+        tasks = [asyncio.create_task(loop()) for loop in loops]
+        stack.push_async_callback(_stop, tasks)
+        yield tasks
+
+
+def make_courier(house: House, post: Post, delivered: Callable[[str], None], limits: CourierLimits) -> Courier:
+    """A courier under a name that no other process has."""
+    name = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
+    shards = list(range(house.settings.buckets))
+    return Courier(house.desk, post, house.world, name, shards=shards, limits=limits, told=delivered)
+
+
+def _transport(house: House, stack: contextlib.AsyncExitStack) -> WebhookTransport:
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    transport = WebhookTransport(
+        house.world.clock, resolver, to_loopback=house.settings.webhooks_to_loopback, outside=assert_no_transaction
+    )
+    stack.push_async_callback(transport.close)
+    return transport
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
+            await task
