@@ -26,6 +26,7 @@ from disburse.domain.outcomes import Verdict
 from disburse.domain.payout import FINAL
 from disburse.domain.ports import Clock
 from disburse.operations.evidence import Applied
+from disburse.operations.witness import Word
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -89,6 +90,7 @@ class Metrics:
         self._contradictions = counter("disburse_contradictions", "Evidence that froze a payout.", ["connector"])
         self._unmatched = counter("disburse_unmatched_evidence", "Evidence about no attempt of ours.", ["connector"])
         self._alerts = counter("disburse_alerts", "What providers said that needs a person.", ["connector", "alert"])
+        self._witnessed = counter("disburse_failovers", "What was found of a database after a failover.", ["word"])
         self.in_progress = Gauge("disburse_requests_in_progress", "Requests at a door.", registry=self.registry)
         self.connections = Gauge("disburse_connections", "Open connections.", registry=self.registry)
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
@@ -126,6 +128,10 @@ class Metrics:
     def alerted(self, connector: str, alert: str) -> None:
         """A connector met something that a person should see to; the log has the line."""
         self._alerts.labels(connector, alert).inc()
+
+    def witnessed(self, word: Word) -> None:
+        """The database is another than it was, and this is what that came to."""
+        self._witnessed.labels(word).inc()
 
     def finished(self, state: str, rail: str) -> None:
         """A payout became final in another way than by evidence: cancelled, expired, without a route."""
