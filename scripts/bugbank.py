@@ -34,7 +34,7 @@ BUG: Final = "DISBURSE_PLANTED_BUG"
 
 _TEXTS: Final = ("name", "from", "why")
 _CHANGE: Final = frozenset(("file", "old", "new"))
-_KNOWN: Final = frozenset((*_TEXTS, *_CHANGE, "expect", "needs", "change", "masked_by"))
+_KNOWN: Final = frozenset((*_TEXTS, *_CHANGE, "expect", "needs", "change", "masked_by", "elsewhere"))
 
 
 class BadBug(Exception):
@@ -62,6 +62,7 @@ class Bug:
     """One bug. `origin`: the idea it comes from; `expect`: the invariants it breaks; `needs`: what a run must have to meet it.
 
     `masked_by`: why it does no harm as the product is; such a bug shows a second line of defence and is not counted.
+    `elsewhere`: which other proof meets it, and why a simulated day cannot.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Bug:
     changes: tuple[Change, ...]
     needs: Mapping[str, Any] = field(default_factory=dict)
     masked_by: str | None = None
+    elsewhere: str | None = None
 
     @property
     def lines(self) -> int:
@@ -116,6 +118,7 @@ def read(path: Path) -> Bug:
     return Bug(
         told["name"], told["from"], " ".join(told["why"].split()), tuple(expect), tuple(changes), told.get("needs", {}),
         told.get("masked_by"),
+        told.get("elsewhere"),
     )  # fmt: skip
 
 
@@ -216,6 +219,8 @@ def _show(bug: Bug) -> None:
     print(f"{bug.name}\nfrom: {bug.origin}\nwhy: {bug.why}\nexpect: {', '.join(bug.expect)}")
     if bug.masked_by is not None:
         print(f"masked by: {bug.masked_by}")
+    if bug.elsewhere is not None:
+        print(f"met elsewhere: {bug.elsewhere}")
     for need, value in bug.needs.items():
         print(f"needs {need}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for path, text in applied(bug).items():

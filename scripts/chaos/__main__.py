@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import sys
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=16, help="how many wages each of two merchants asks for at a time")
     parser.add_argument("--pause", type=float, default=0.5, help="how long a caller rests after a wage, seconds")
     parser.add_argument("--keep", type=Path, help="copy evidence and logs there; a run that fails keeps them anyway")
+    parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if not 10 <= options.seconds <= 24 * 3600:
         parser.error("--seconds is 10 to 86,400")
@@ -44,6 +46,8 @@ def main() -> int:
         give_back_disks(folder)
         shutil.rmtree(folder, ignore_errors=True)
     print("\n".join(told.lines()))
+    if options.json is not None:
+        options.json.write_text(json.dumps({name.strip(): value for name, value in told.rows()}) + "\n")
     for line in told.skipped:
         print(f"SKIPPED: {line}")
     for line in told.wrong:

@@ -66,6 +66,12 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The final table."""
+        made = self.rows()
+        width = max(len(name) for name, _ in made)
+        return [f"{name:<{width}}  {value}" for name, value in made]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Every figure with its name."""
         made = [("seed, seconds", f"{self.seed}, {self.seconds:.0f} ({self.versions})")]
         made += [(f"  {kind}", f"{count}" + self._missed(kind)) for kind, count in sorted(self.done.items())]
         made += [
@@ -80,9 +86,7 @@ class Outcome:
         ]
         made += [(f"{name} back after a kill", _spread(times)) for name, times in self.restarts_s.items()]
         made += [(f"{name} ended by itself", f"{count} times (database or port away while it started)") for name, count in self.by_itself.items() if count]
-        made += [("checker", self.checker), ("wrong", f"{len(self.wrong)}")]
-        width = max(len(name) for name, _ in made)
-        return [f"{name:<{width}}  {value}" for name, value in made]
+        return [*made, ("checker", self.checker), ("wrong", f"{len(self.wrong)}")]
 
     def _missed(self, kind: str) -> str:
         return f" ({self.missed[kind]} more found nobody)" if self.missed[kind] else ""

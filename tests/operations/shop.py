@@ -40,6 +40,7 @@ class Shop:
     ) -> None:
         self.database, self.world, self.shard, self.routes = database, world, shard, list(routes)
         self.hopeful = hopeful
+        self.two_step = False  # whether what is heard comes from a two-step provider
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run a writing operation in a transaction."""
@@ -111,7 +112,8 @@ class Shop:
         sent = Once((payout, opened.row)) if kind == "answer" else None
         at = opened.row.opened_at if kind == "answer" else None
         return Heard(
-            opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent, opened_at=at
+            opened.connector, opened.end_to_end_id, kind, verdict, self.now(), "worker:test", content, where, sent=sent, opened_at=at,
+            two_step=self.two_step,
         )  # fmt: skip
 
     async def hear(self, *messages: Heard) -> list[Applied]:

@@ -39,7 +39,7 @@ class Heard:
     `asked_at`: of an answer to an inquiry, when the question was put, by the database's clock.
     `sent`: of the answer to a call, the payout and the attempt as its sender wrote them when it opened the attempt. A hopeful
     record takes them for true: the statement's guards decide whether anything happened to them since.
-    `opened_at`: of the answer to a call, when the attempt was opened for that call.
+    `opened_at`: of the answer to a call, when the attempt was opened for that call. `two_step`: of what a two-step provider said.
     """
 
     connector: str
@@ -53,6 +53,7 @@ class Heard:
     asked_at: datetime | None = None
     sent: Once[tuple[Payout, Attempt]] | None = field(default=None, repr=False, compare=False)
     opened_at: datetime | None = None
+    two_step: bool = False
 
     @property
     def digest(self) -> bytes:

@@ -39,6 +39,8 @@ class Message(Protocol):
     def asked_at(self) -> datetime | None: ...
     @property
     def payout(self) -> tuple[UUID, int, int] | None: ...
+    @property
+    def two_step(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ async def read_facts(
             ended.append(payout.payout_id)
         elif _counts(message, attempt):
             missed.append(message.end_to_end_id)
-        timed = timed or _of_an_operation(message, attempt)
+        timed = timed or _of_an_operation(message)
     if ended or vouched:
         booked, turned = await facts.contradictions(tx, shard, ended + vouched)
         for posting in booked:
@@ -126,12 +128,11 @@ def _counts(message: Message, attempt: Attempt) -> bool:
     return asked and isinstance(message.verdict, NotFound) and attempt.state is AttemptState.UNKNOWN
 
 
-def _of_an_operation(message: Message, attempt: Attempt) -> bool:
+def _of_an_operation(message: Message) -> bool:
     """Whether what was heard decides when a remembered operation is executed again (`domain/two_steps.py`)."""
-    told = message.kind == "answer" or isinstance(message.verdict, NotExecuted)
-    return told and attempt.provider_reference is not None
+    return message.two_step and (message.kind == "answer" or isinstance(message.verdict, NotExecuted))
 
 
 def stored_at(known: Facts, message: Message, attempt: Attempt) -> datetime | None:
     """What `evidence.clock_at` of a message is: the database's clock, where it matters how long ago something was heard."""
-    return known.clock if _counts(message, attempt) or _of_an_operation(message, attempt) else None
+    return known.clock if _counts(message, attempt) or _of_an_operation(message) else None

@@ -98,6 +98,8 @@ class Recognition:
             self._checking = asyncio.get_running_loop().create_task(self._read_version())
         if age >= CACHE_S:
             await asyncio.shield(self._checking)
+            if self._world.clock.monotonic() - self._checked_at >= CACHE_S:
+                raise StoreUnavailable("the settings could not be read")
 
     async def _read_version(self) -> None:
         try:
@@ -108,8 +110,7 @@ class Recognition:
                 self._cache.clear()
             self._checked_at = began
         except StoreUnavailable:
-            if self._world.clock.monotonic() - self._checked_at >= CACHE_S:
-                raise
+            pass  # who waited for it sees how old the last reading is; perhaps nobody waits any more
         finally:
             self._checking = None
 

@@ -146,7 +146,7 @@ def tell_anothers(one: Remember) -> None:
     """The alert: a provider gave the id of one order to another; people have to ask it what it did."""
     _log.error(
         "a provider named the operation of another order", alert=ALERT, merchant=one.merchant_id, payout=str(one.payout_id),
-        attempt=one.number, connector=one.connector,
+        attempt=one.attempt[1], connector=one.connector,
     )  # fmt: skip
 
 

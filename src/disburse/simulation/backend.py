@@ -20,6 +20,7 @@ from disburse.storage.migrate import make_database, migrate
 from disburse.world import real_world
 
 _KEPT: Final[dict[str, Any]] = {"statement_cache_size": 2000, "max_cached_statement_lifetime": 0}
+_ASKS_THE_TIME: Final = "SELECT clock_timestamp()"
 _CLOCK = """CREATE SCHEMA IF NOT EXISTS simulated;
     CREATE OR REPLACE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
         AS $$ SELECT current_setting('simulated.now')::timestamptz $$;
@@ -102,6 +103,8 @@ class Backend:
 
     def put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
         """One statement of a process: `fetch`, `fetchrow`, `fetchval`, `execute` or `executemany`. `now`: the database's clock."""
+        if sql == _ASKS_THE_TIME:
+            return now  # the answer is known here, and half of all polls ask it
         self.calls += 1
         return self.call(self._put(method, sql, values, now))
 

@@ -26,6 +26,7 @@ CARDS: Final = ("4111111111111111", "5555555555554444", "2200000000000004", "400
 PHONES: Final = ("79510000071", "79161234567")
 BANK: Final = "100000000004"
 GIVE_UP: Final = 60
+NO_MONEY: Final = 103
 REFUSED_FOR_GOOD: Final = (100, 101, 102, 104, 105, 106, 122, 1051, 1052, 1053, -32602, -32000)
 
 
@@ -132,12 +133,14 @@ class Client:
         query = urlencode({"method": method, **{f"params[{name}]": value for name, value in fields.items()}}, quote_via=quote)
         asked = self._history.tick()
         answer = await self._send(WireRequest("GET", "/api", query.encode(), {}, b""))
-        status, key, said = _read_unitpay(answer)
+        status, key, said, code = _read_unitpay(answer)
         if not pay and said == "refused":
             said, status = "unknown", None  # "nothing found" to a question says nothing about a payout still to come
         self._write(
             asked, one, "pay" if pay else "look", said, status, key, None if changed or not pay else one.amount_minor
         )
+        if code == NO_MONEY:
+            return None  # a no for now: there may be money later, and a reference may be asked for again
         return status if said == "acknowledged" else "refused" if said == "refused" else None
 
     # --- IntellectMoney ---
@@ -207,19 +210,19 @@ class Client:
         )
 
 
-def _read_unitpay(answer: WireAnswer | None) -> tuple[str | None, str | None, str]:
-    """Status, payoutId, and whether that acknowledges, refuses, or leaves it unknown."""
+def _read_unitpay(answer: WireAnswer | None) -> tuple[str | None, str | None, str, int | None]:
+    """Status, payoutId, whether that acknowledges, refuses, or leaves it unknown, and the code of an error."""
     if answer is None:
-        return None, None, "unknown"
+        return None, None, "unknown", None
     try:
         told = json.loads(answer.body)
         if "result" in told:
             result = told["result"]
-            return result["status"], str(result["payoutId"]), "acknowledged"
+            return result["status"], str(result["payoutId"]), "acknowledged", None
         code = int(told["error"]["code"])
     except (ValueError, KeyError, TypeError):
-        return None, None, "unknown"
-    return None, None, "refused" if code in REFUSED_FOR_GOOD else "unknown"
+        return None, None, "unknown", None
+    return None, None, "refused" if code in REFUSED_FOR_GOOD or code == NO_MONEY else "unknown", code
 
 
 def _read_money(answer: WireAnswer | None) -> dict[str, Any]:

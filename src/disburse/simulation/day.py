@@ -30,7 +30,7 @@ from disburse.simulation.faults import Faults
 from disburse.simulation.installation import CALM, Installation
 from disburse.simulation.knobs import Knobs, draw
 from disburse.simulation.loop import Loop
-from disburse.simulation.morning import begin
+from disburse.simulation.morning import begin, open_desk
 from disburse.simulation.nemesis import Nemesis
 from disburse.simulation.network import Net
 from disburse.simulation.process import DAWN
@@ -130,7 +130,7 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
     loop = Loop(streams["schedule"], trace)
     faults = Faults(knobs.rates, streams["faults"])
     net = Net(loop, faults)
-    store = Store(backend, loop, lambda: DAWN + timedelta(seconds=loop.time()), faults, streams["latency"])
+    store = Store(backend, loop, lambda: DAWN + timedelta(seconds=loop.time()) + faults.database_clock_off, faults, streams["latency"])
     store.slowest_s = knobs.slowest_s
     names = [f"{kind}-{place}" for place, kind in enumerate(knobs.providers, 1)]
     house = Installation(loop, net, store, streams, knobs, names)
@@ -160,6 +160,7 @@ async def _through(day: Day) -> None:
     nemesis = Nemesis(day.house, day.providers, day.faults, day.streams["faults"], day.names)
     day.faults.on = True
     nemesis.start()
+    await open_desk(day)
     running = [client.process.start(client.run()) for client in day.clients]
     await asyncio.sleep(day.knobs.safety_s)
     await _heal(day, nemesis)
@@ -274,7 +275,9 @@ def _without_collector() -> Iterator[None]:
     """Finalisers run when the collector pleases: during a day it does not run. Afterwards all processes are dead and cleared away;
     what their unfinished work tries on the way touches nothing, and is nobody's business.
     """
-    gc.collect()
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()  # what was there before the first day need not be gone through after each
     gc.disable()
     hook, sys.unraisablehook = sys.unraisablehook, lambda told: None
     structlog.configure(processors=[_keep], cache_logger_on_first_use=False)

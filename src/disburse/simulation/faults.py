@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
+from datetime import timedelta
 
 from disburse.protocols.wire import WireRequest
 from disburse.simulation.grid import gap_of_call, gap_of_statement
@@ -26,6 +27,7 @@ class Faults:
         self.counted: Counter[str] = Counter()
         self.cells: Counter[tuple[str, str]] = Counter()
         self.database_away = False
+        self.database_clock_off = timedelta()
         self.apart: set[tuple[str, str]] = set()
         self._stream = stream
         self._gap: dict[Process, str] = {}

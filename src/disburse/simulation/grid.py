@@ -1,7 +1,8 @@
 """The grid: where in a payout's life a fault fell. Lives here: naming the gaps, and the cells that must not stay empty.
 
 The gaps are those of a payout's durable steps: D1 accepted, D1e executed, D4 claimed and intended, D4r the provider's operation
-remembered, N1 the order on its way, N3 the question on its way, D5 heard and not final, D6 evidence kept, D7 final with its money,
+remembered, N1 the order on its way (N1c: its making, for two-step providers), N3 the question on its way, D6 evidence kept that moves nothing, D7 what was
+heard recorded with all that it moves (D5 is the same commit), Q a question taken,
 C the client's own exchange with us, N4 a provider calling back. Everything that writes is named by what it writes.
 """
 
@@ -27,7 +28,7 @@ def gap_of_statement(sql: str) -> str | None:
         if mark in sql:
             return gap
     if "heard_w AS" in sql:
-        return "D7" if "moves_w AS" in sql and "balances_w AS" in sql else "D5"
+        return "D7"
     if "evidence_w AS" in sql or "strays_w AS" in sql:
         return "D6"
     if "moves_w AS" in sql:
@@ -53,8 +54,8 @@ def gap_of_call(host: str, request: WireRequest) -> str:
 
 def cells() -> list[tuple[str, str]]:
     """Every cell that exists in the code."""
-    both = [(gap, fault) for gap in ("D1", "D4", "D5", "D7") for fault in AT_STORE]
+    both = [(gap, fault) for gap in ("D1", "D4", "D7") for fault in AT_STORE]
     some = [(gap, fault) for gap in ("D1e", "D4r", "D6", "Q") for fault in AT_STORE if fault not in ("lost", "unknown")]
     ways = [(gap, fault) for gap in ("N1", "N1c", "N3") for fault in ON_THE_WAY]
-    clients = [("C", fault) for fault in ON_THE_WAY if not fault.startswith("die")]
+    clients = [("C", fault) for fault in ON_THE_WAY if not fault.startswith("die") and fault != "partition"]
     return both + some + ways + clients

@@ -15,11 +15,12 @@ from disburse.simulation.provider import Temper
 from disburse.simulation.streams import Streams, log_uniform
 from disburse.wiring import Rhythm
 
-STORE: Final = ("statement", "commit", "deadlock", "store_away")
+STORE: Final = ("statement", "commit", "deadlock", "store_away", "store_clock")
 PROCESS: Final = ("crash", "crash_at_port", "freeze", "clock")
 NET: Final = ("refused", "unreachable", "lost", "silent", "reset", "spoilt", "late", "partition")
-PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "misreports", "hides", "flaps", "unlisted", "callbacks", "forged")
-CLIENT: Final = ("twice", "changed", "impatient")
+PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "misreports", "hides", "flaps", "crossed",
+                   "unlisted", "callbacks", "forged")  # fmt: skip
+CLIENT: Final = ("twice", "changed", "impatient", "persons")
 FAULTS: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
 
@@ -62,7 +63,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         providers=_providers(knobs),
         rates=rates,
         rhythm=Rhythm(
-            poll_s=knobs.choice((1.0, 2.0, 5.0)),
+            poll_s=knobs.choice((2.0, 4.0, 8.0)),
             watch_s=knobs.choice((1.0, 3.0)),
             pulse_s=knobs.choice((5.0, 30.0)),
             house_s=knobs.choice((30.0, 120.0)),
@@ -100,7 +101,7 @@ def _rates(knobs: random.Random) -> dict[str, float]:
     rates: dict[str, float] = {}
     for name in chosen:
         match name:
-            case "crash" | "freeze" | "clock" | "store_away" | "partition" | "provider_crash" | "forged":
+            case "crash" | "freeze" | "clock" | "store_clock" | "persons" | "store_away" | "partition" | "provider_crash" | "forged":
                 rates[name] = log_uniform(knobs, 0.5, 8.0)  # a virtual minute
             case "statement" | "commit" | "deadlock" | "crash_at_port":
                 rates[name] = log_uniform(knobs, 0.01, 0.2)
@@ -115,6 +116,6 @@ def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
 
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
-        short=rate("short", 0.2), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
-        hides_s=4.0, flaps=rate("flaps", 0.5), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
+        short=rate("short", 0.4), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
+        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip

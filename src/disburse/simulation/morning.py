@@ -9,6 +9,7 @@ from typing import Any
 from disburse.domain.money import Money
 from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.simulation.clients import CARDS, PHONES, Account, Client, Wanted
+from disburse.simulation.persons import Desk
 from disburse.simulation.process import Process
 from disburse.simulation.stage import Day
 from disburse.simulation.streams import log_uniform
@@ -21,6 +22,21 @@ async def begin(day: Day) -> None:
     for name in day.names:
         day.house.start(name)
     await asyncio.sleep(5)
+
+
+async def open_desk(day: Day) -> None:
+    """Persons come to the desk, in a process of their own that lives as long as the faults fall."""
+    rate = day.faults.rates.get("persons", 0.0)
+    if rate > 0:
+        process = day.house.process("desk", mortal=False)
+        process.start(_sit_at_desk(day, process, 60.0 / rate))
+
+
+async def _sit_at_desk(day: Day, process: Process, mean_s: float) -> None:
+    async with day.house.house(process) as house:
+        desk = Desk(day, house, day.streams["persons"])
+        await desk.settle_in()
+        await desk.run(mean_s / 4)
 
 
 async def _furnish(day: Day, clerk: Process) -> None:

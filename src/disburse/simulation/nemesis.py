@@ -19,7 +19,7 @@ from disburse.simulation.installation import Installation
 from disburse.simulation.provider import Provider
 from disburse.simulation.streams import log_uniform
 
-TIMED: Final = ("crash", "freeze", "clock", "store_away", "partition", "provider_crash", "forged")
+TIMED: Final = ("crash", "freeze", "clock", "store_away", "store_clock", "partition", "provider_crash", "forged")
 
 
 class Nemesis:
@@ -51,6 +51,7 @@ class Nemesis:
         for task in self._tasks:
             task.cancel()
         self._faults.database_away = False
+        self._faults.database_clock_off = timedelta()
         self._faults.apart.clear()
         for process in self._house.processes.values():
             process.frozen = False
@@ -120,6 +121,11 @@ class Nemesis:
             self._faults.database_away = False
 
         self._later(0.05, 20.0, back)
+
+    def _store_clock(self) -> None:
+        """The database's own clock is set: leases and pauses count by it, safety must not."""
+        self._faults.count("store_clock")
+        self._faults.database_clock_off = timedelta(seconds=self._stream.uniform(-120, 120))
 
     def _partition(self) -> None:
         pair = (self._victim(), self._stream.choice(sorted(self._providers)))

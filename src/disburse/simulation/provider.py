@@ -42,6 +42,7 @@ class Temper:
     hides: float = 0.0  # a question soon after the order does not find it
     hides_s: float = 0.0
     flaps: float = 0.0  # tells an earlier state once more
+    crossed: float = 0.0  # names the operation of an earlier order as a new one's
     unlisted: float = 0.0  # answers with a code or state that no page lists
     calls: int = 1  # callbacks for a change of state
 
@@ -117,6 +118,14 @@ class Provider:
             order.hidden_until = order.at + self.stream.uniform(0, self.temper.hides_s)
             self.harmed("hides")
         return order
+
+    def crossed(self) -> Ordered | None:
+        """An operation that was executed for somebody else is given out once more, now and then."""
+        made = [order for order in self.orders.values() if order.state != "made"]
+        if not made or not self._chance(self.temper.crossed):
+            return None
+        self.harmed("crossed")
+        return self.stream.choice(made)
 
     def carry_out(self, order: Ordered) -> Ordered:
         """Decide what becomes of an order, now or later."""
@@ -200,6 +209,10 @@ class Provider:
         if strange:
             self.harmed("unlisted")
         return strange
+
+    def may_still_come(self, key: str) -> bool:
+        """Whether something is still decided about an order."""
+        return key in self._pending
 
     # --- its own troubles ---
 

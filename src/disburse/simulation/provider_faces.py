@@ -118,6 +118,9 @@ def intellectmoney(provider: Provider, request: WireRequest) -> WireAnswer:
 def _created(provider: Provider, fields: dict[str, str]) -> WireAnswer:
     key = f"{provider.stream.randrange(2**32):08x}-0000-4000-8000-{len(provider.orders) + 1:012x}"
     where = fields.get("pan") or fields.get("account") or ""
+    another = provider.crossed()
+    if another is not None:
+        return _operation(provider, another, "Created")
     order = provider.make(key, fields["amount"], fields["currency"], where)
     return _operation(provider, order, "Created")
 

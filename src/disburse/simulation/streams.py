@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-STREAMS: Final = ("knobs", "schedule", "workload", "faults", "provider", "latency")
+STREAMS: Final = ("knobs", "schedule", "workload", "faults", "provider", "latency", "persons")
 
 
 class Streams:

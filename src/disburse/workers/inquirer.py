@@ -194,6 +194,10 @@ class Inquirer:
         else:
             self.heard_of(question.connector, finding)
 
+    def _is_two_step(self, name: str) -> bool:
+        connector = self._connectors.get(name)
+        return connector is not None and connector.capabilities.two_step
+
     async def _hear(self, question: ToAsk, kind: str, finding: Verdict, *, content: str = "") -> None:
         payout = question.payout
         await self._desk.hear(
@@ -207,5 +211,6 @@ class Inquirer:
                 content=content,
                 payout=(payout.payout_id, question.attempt.number, payout.merchant_id),
                 asked_at=question.at if kind == "inquiry" else None,
+                two_step=self._is_two_step(question.connector),
             )
         )

@@ -119,7 +119,8 @@ class Sender:
     async def _send(self, opened: Opened, started: float) -> None:
         outcome = await self._call(opened, started)
         self._called(opened.connector, outcome)
-        await tell(self._desk, self._world, opened, "answer", outcome, self._worker_id)
+        two_step = self._connectors[opened.connector].capabilities.two_step
+        await tell(self._desk, self._world, opened, "answer", outcome, self._worker_id, two_step=two_step)
 
     async def _call(self, opened: Opened, started: float) -> Outcome:
         connector = self._connectors[opened.connector]
@@ -141,7 +142,9 @@ class Sender:
         return outcome
 
 
-async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str) -> None:
+async def tell(
+    desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str, *, two_step: bool = False
+) -> None:
     """Record what a call established; kept and tried again for as long as the database is away."""
     payout = opened.payout
     message = Heard(
@@ -154,6 +157,7 @@ async def tell(desk: Desk, world: World, opened: Opened, kind: str, outcome: Out
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
         sent=Once((payout, opened.row)),
         opened_at=opened.row.opened_at,
+        two_step=two_step,
     )
     pause = 0.1
     while True:
