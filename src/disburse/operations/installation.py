@@ -88,11 +88,9 @@ async def wait_for_witness(
     return opened
 
 
-async def read_accepted(tx: Transaction, *, lock: bool = False) -> Accepted | None:
-    """The lineage that the installation's row names; None where no installation was made. `lock`: nobody else may change it."""
-    row = await tx.fetchrow(
-        f"SELECT system_identifier, timeline, released_by, disputed_by, installation_id FROM installation {'FOR UPDATE' if lock else ''}"
-    )
+async def read_accepted(tx: Transaction) -> Accepted | None:
+    """The lineage that the installation's row names; None where no installation was made."""
+    row = await tx.fetchrow("SELECT system_identifier, timeline, released_by, disputed_by, installation_id FROM installation")
     if row is None:
         return None
     lineage = Lineage(row["system_identifier"], row["timeline"])
@@ -104,11 +102,20 @@ async def dispute(tx: Transaction, at: datetime, actor: str) -> None:
     await tx.execute("UPDATE installation SET disputed_at = $1, disputed_by = $2 WHERE disputed_by IS NULL", at, actor)
 
 
-async def release_quarantine(tx: Transaction, at: datetime, actor: str) -> None:
-    """Accept the database as it is: a person has compared it with the providers' books, or a worker has found its last heartbeat in it.
+async def accept_failover(tx: Transaction, before: Accepted, at: datetime, actor: str) -> bool:
+    """Accept the present timeline on a witness's word; False when somebody changed the row meanwhile. Who and when is kept."""
+    changed = await tx.execute(
+        f"""UPDATE installation SET timeline = {TIMELINE}, released_at = $1, released_by = $2
+            WHERE system_identifier = {SYSTEM} AND timeline = $3 AND disputed_by IS NULL""",
+        at,
+        actor,
+        before.lineage.timeline,
+    )
+    return changed == "UPDATE 1"
 
-    Who and when is kept; an objection was heard and is over.
-    """
+
+async def release_quarantine(tx: Transaction, at: datetime, actor: str) -> None:
+    """Accept the database as it is: a person has compared it with the providers' books. Who and when is kept; objections are over."""
     await tx.execute(
         f"""UPDATE installation SET system_identifier = {SYSTEM},
                timeline = {TIMELINE}, released_at = $1, released_by = $2,

@@ -24,10 +24,10 @@ from uuid import UUID
 import structlog
 
 from disburse.domain.ports import World
-from disburse.operations.installation import Accepted, dispute, read_accepted, release_quarantine
+from disburse.operations.installation import Accepted, accept_failover, dispute, read_accepted
 from disburse.storage import workers
 from disburse.storage.database import Database, Transaction
-from disburse.storage.lineage import Lineage, lineage_of
+from disburse.storage.lineage import Lineage, lineage_of, waits_for_standby
 from disburse.storage.workers import Beat
 
 _log = structlog.get_logger("disburse.witness")
@@ -111,13 +111,11 @@ class Witness:
 
         async def work(tx: Transaction) -> _Told:
             here, accepted, beats = await lineage_of(tx), await read_accepted(tx), await workers.all_beats(tx)
-            if accepted is not None and accepted.lineage != here:
-                accepted = await read_accepted(tx, lock=True)
             word = self._judge(here, accepted, beats.get(worker_id), number)
-            standby = await tx.fetchval("SELECT current_setting('synchronous_standby_names') <> ''")
+            standby = await waits_for_standby(tx)
             vouches = word is Word.SAME or (word is Word.WAITING and self._may_vouch())
-            if word is Word.WAITING and vouches and not self._awaited(here, beats, worker_id):
-                await release_quarantine(tx, at, f"worker:{worker_id}")
+            agreed = word is Word.WAITING and vouches and not self._awaited(here, beats, worker_id)
+            if agreed and accepted is not None and await accept_failover(tx, accepted, at, f"worker:{worker_id}"):
                 word = Word.VOUCHED
             if word is Word.LOST and accepted is not None and not _by_person(accepted, here) and not self._forgotten(beats, worker_id):
                 await dispute(tx, at, f"worker:{worker_id}")
@@ -125,7 +123,7 @@ class Witness:
                 await workers.seen(tx, worker_id, at, Beat(number, here.timeline if vouches else None))
                 if still := self._still(beats):
                     await workers.forget(tx, still, at - _DAY)
-            return _Told(word, here, beats, bool(standby))
+            return _Told(word, here, beats, standby)
 
         told = await self._database.run(work, anywhere=True)
         if told.word in (Word.SAME, Word.VOUCHED):
@@ -161,7 +159,7 @@ class Witness:
     def _compare(self, here: Lineage, accepted: Accepted | None) -> Word:
         if accepted is None:
             return Word.SAME
-        if not self._is_ours(accepted):
+        if not self._is_ours(accepted) and self._database.trusted not in (None, here):
             return Word.FOREIGN
         if accepted.disputed_by is not None:
             return Word.DISPUTED

@@ -33,3 +33,8 @@ async def lineage_of(connection: Any) -> Lineage:
     if row is None:
         raise AssertionError("the server does not say who it is")
     return Lineage(row["system_identifier"], row["timeline"])
+
+
+async def waits_for_standby(connection: Any) -> bool:
+    """Whether a COMMIT here waits for a synchronous standby."""
+    return bool(await connection.fetchval("SELECT current_setting('synchronous_standby_names') <> ''"))
