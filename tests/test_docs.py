@@ -27,10 +27,11 @@ from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
 HOW_TOS = (
     "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
-    "doubt", "two-houses", "chaos",
+    "doubt", "two-houses", "chaos", "high-availability",
 )  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
-LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md")
+LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md",
+          "docs/decisions/0012-a-witness-accepts-a-failover.md")  # fmt: skip
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")

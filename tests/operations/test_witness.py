@@ -287,11 +287,13 @@ async def test_who_starts_waits_for_a_witness(town: Town) -> None:
 
 
 async def test_a_database_that_was_left_behind_is_not_worked_on(town: Town) -> None:
-    """A session at the primary that was there before, on an earlier timeline, is ended: neither work nor heartbeats go there."""
+    """A primary on an earlier timeline than we worked on is no place to go back to; one that lacks our heartbeats stops everybody."""
     witness = town.witness()
     assert await witness.beat("a") is Word.SAME
     before = town.installation.lineage
     town.database.trusted = replace(before, timeline=before.timeline + 1)
     assert not await town.works()
-    town.database.trusted = before
-    assert await town.works() and await town.database.run(lineage_of) == before
+    assert [await witness.beat("a"), await town.witness().look()] == [Word.WAITING] * 2 and not await town.works()
+    await town.owner("UPDATE workers SET beat = 0")
+    assert await witness.beat("a") is Word.LOST and (await town.row())[2] == "worker:a"
+    assert await town.database.run(lineage_of) == before

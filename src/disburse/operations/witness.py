@@ -27,7 +27,7 @@ from disburse.domain.ports import World
 from disburse.operations.installation import Accepted, accept_failover, dispute, read_accepted
 from disburse.storage import workers
 from disburse.storage.database import Database, Transaction
-from disburse.storage.lineage import Lineage, lineage_of, waits_for_standby
+from disburse.storage.lineage import Lineage, lineage_of, waits_for_standby, write_something
 from disburse.storage.workers import Beat
 
 _log = structlog.get_logger("disburse.witness")
@@ -113,12 +113,15 @@ class Witness:
             here, accepted, beats = await lineage_of(tx), await read_accepted(tx), await workers.all_beats(tx)
             word = self._judge(here, accepted, beats.get(worker_id), number)
             standby = await waits_for_standby(tx)
-            vouches = word is Word.SAME or (word is Word.WAITING and self._may_vouch())
+            later = accepted is not None and here.may_continue(accepted.lineage)
+            vouches = word is Word.SAME or (word is Word.WAITING and later and self._may_vouch())
             agreed = word is Word.WAITING and vouches and not self._awaited(here, beats, worker_id)
             if agreed and accepted is not None and await accept_failover(tx, accepted, at, f"worker:{worker_id}"):
                 word = Word.VOUCHED
             if word is Word.LOST and accepted is not None and not _by_person(accepted, here) and not self._forgotten(beats, worker_id):
                 await dispute(tx, at, f"worker:{worker_id}")
+            if word is Word.LOST:
+                await write_something(tx)  # a primary that was left behind has no standby: it cannot make us believe this
             if word in (Word.SAME, Word.WAITING, Word.VOUCHED):
                 await workers.seen(tx, worker_id, at, Beat(number, here.timeline if vouches else None))
                 if still := self._still(beats):
@@ -163,6 +166,8 @@ class Witness:
             return Word.FOREIGN
         if accepted.disputed_by is not None:
             return Word.DISPUTED
+        if self._database.trusted is not None and self._database.trusted.may_continue(here):
+            return Word.WAITING  # an earlier timeline than we worked on: it is not to be believed, whoever accepted it before
         if here == accepted.lineage:
             return Word.SAME
         return Word.WAITING if here.may_continue(accepted.lineage) else Word.FOREIGN

@@ -243,7 +243,7 @@ class Database:
 
         Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
         Without `begin` every statement of the work is a transaction of its own (see `ask`). With `hope` the work is tried
-        hopefully first: it must write by one `Unit` alone. `anywhere`: also on a lineage that is not trusted, if it is a later one.
+        hopefully first: it must write by one `Unit` alone. `anywhere`: also on a lineage that is not trusted.
         """
         rerun, hopeful = False, hope is not None and hope.tries()
         for attempt in range(_TRIES):
@@ -311,7 +311,7 @@ class Database:
         lineage = getattr(connection, "lineage", None)
         if self.trusted is None or lineage is None or lineage == self.trusted:
             return False
-        if self.trusted.may_continue(lineage):  # it was left behind: another session finds the present one
+        if self.trusted.may_continue(lineage) and not anywhere:  # it was left behind: another session finds the present one
             raise Strange()
         self.met = lineage
         return not anywhere

@@ -35,6 +35,11 @@ async def lineage_of(connection: Any) -> Lineage:
     return Lineage(row["system_identifier"], row["timeline"])
 
 
+async def write_something(connection: Any) -> None:
+    """Make this transaction's COMMIT wait for the synchronous standby, as that of any that writes: only a real primary has one."""
+    await connection.execute("SELECT pg_logical_emit_message(true, 'disburse', '')")
+
+
 async def waits_for_standby(connection: Any) -> bool:
     """Whether a COMMIT here waits for a synchronous standby."""
     return bool(await connection.fetchval("SELECT current_setting('synchronous_standby_names') <> ''"))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from disburse.storage.lineage import Lineage, lineage_of
+from disburse.storage.lineage import Lineage, lineage_of, write_something
 
 HOST_S = 3.0
 """One of several hosts may take so long to answer."""
@@ -59,21 +59,25 @@ async def connect(dsn: str, *, timeout: float = 10, **how: Any) -> Any:
 
 
 async def _try(dsn: str, how: dict[str, Any]) -> Any:
-    async with asyncio.timeout(HOST_S):
-        return await _meet(await asyncpg.connect(dsn, timeout=HOST_S, **how))
+    """Raises NoPrimary for a host that the address itself rules out (`target_session_attrs`), too."""
+    try:
+        async with asyncio.timeout(HOST_S):
+            return await _meet(await asyncpg.connect(dsn, timeout=HOST_S, **how))
+    except asyncpg.exceptions.TargetServerAttributeNotMatched:
+        raise NoPrimary("a standby") from None
 
 
 async def _meet(session: Any) -> Any:
     """Ask whom it leads to. Raises NoPrimary.
 
-    The message waits for the synchronous standby, and so for all that can be seen here: after a crash a primary shows what it had
+    What is written waits for the synchronous standby, and so for all that can be seen here: after a crash a primary shows what it had
     written and not yet sent on.
     """
     try:
         if await session.fetchval("SELECT pg_is_in_recovery()"):
             raise NoPrimary("a standby")
         session.lineage = await lineage_of(session)
-        await session.execute("SELECT pg_logical_emit_message(true, 'disburse', 'met')")
+        await write_something(session)
     except BaseException:
         session.terminate()
         raise
