@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from disburse.storage import sessions
 from disburse.storage.embedded_user import ServerUser, choose_user
 from disburse.storage.migrate import make_database
 from disburse.wiring import DATABASE
@@ -119,6 +120,10 @@ class Cluster(Postgres):
         await self.whole(READY_S)
         await make_database(self.dsn.replace(f"/{DATABASE}?", "/postgres?"), DATABASE)
         self.version = str(await self.ask("SHOW server_version"))
+
+    async def connect(self) -> Any:
+        """A session at the leader, whichever it is."""
+        return await sessions.connect(self.dsn, timeout=5)
 
     def through(self, port: int) -> str:
         raise AssertionError("a cluster's programs know all of its hosts")
@@ -230,6 +235,9 @@ def _plain() -> Mapping[str, str]:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port below those that outgoing connections are given: a server that starts again must find its own free."""
+    for _ in range(1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", secrets.choice(range(16_000, 32_000)))) as listener:
+            port: int = listener.getsockname()[1]
+            return port
+    raise OSError("no free port was found")
