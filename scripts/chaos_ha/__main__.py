@@ -135,7 +135,8 @@ def main() -> int:
         print(f"SKIPPED, NOTHING WAS PROVED: {why}")
         return 0
     print(f"seed {options.seed}, {options.seconds:.0f} s", flush=True)
-    told, done, kept = Outcome(options.seed, options.seconds), [], options.keep
+    told, kept = Outcome(options.seed, options.seconds), options.keep
+    done: list[Failover] = []
     folder = Path(tempfile.mkdtemp(prefix="disburse-chaos-ha-"))
     try:
         asyncio.run(run(folder, told, done, pause_s=options.pause, callers=options.callers))

@@ -211,7 +211,8 @@ class Cluster(Postgres):
         ending = [node.process for node in self.nodes if node.process is not None] + ([self._etcd] if self._etcd is not None else [])
         servers = [pid for node in self.nodes if (pid := node.postmaster()) is not None]
         for process in ending:
-            send(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a copy that it was making, too
             await asyncio.to_thread(process.wait)
         for pid in servers:
             send(pid, signal.SIGQUIT)
