@@ -22,7 +22,7 @@ bench: $(VENV)/.run
 	@$(BIN)/disburse bench $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts docs
@@ -38,6 +38,12 @@ chaos: $(VENV)/.dev
 # As root on Debian: it installs patroni, etcd-server and postgresql-15 where they are missing.
 chaos-ha: $(VENV)/.dev
 	@$(BIN)/python -m scripts.chaos_ha $(ARGS)
+# What has to hold before a change lands, in figures; and what a night has time for, which writes docs/evidence.md.
+prove: $(VENV)/.dev
+	@$(BIN)/python -m scripts.evidence --bugs 25 $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m scripts.evidence --seeds 3000 --chaos 3000 --beside --write $(ARGS)
 
 clients: $(VENV)/.dev
 	@$(BIN)/python -m scripts.clients $(ARGS)

@@ -1,6 +1,6 @@
 """The proof in figures: seeds, determinism, planted bugs and chaos, each run here and now, and `docs/evidence.md` made of them.
 
-    python -m scripts.evidence [--seeds N] [--again N] [--bugs N] [--bug-seeds N] [--chaos SECONDS] [--write]
+    python -m scripts.evidence [--seeds N] [--again N] [--bugs N] [--bug-seeds N] [--chaos SECONDS] [--beside] [--write]
 
 Lives here: what is run with which numbers, and the page. `make prove` runs it with the numbers of every change, `make soak` with
 those of a night. Ends 0 only if every part did. With `--write` the page is made anew, with the commit it is about.
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,16 +41,16 @@ class Proof:
     wrong: list[str] = field(default_factory=list)
 
 
-def _simulate(seeds: int, hash_seed: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "disburse", "simulate", "--seeds", str(seeds), "--jobs", str(CORES), "--json"]
+def _simulate(seeds: int, hash_seed: str, jobs: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "disburse", "simulate", "--seeds", str(seeds), "--jobs", str(jobs), "--json"]
     done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, stdout=subprocess.PIPE, check=False)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
 
-def _seeds(proof: Proof, seeds: int, again: int) -> None:
+def _seeds(proof: Proof, seeds: int, again: int, jobs: int) -> None:
     """Live the seeds; live the first of them again in other processes, with another hash seed."""
-    proof.seeds = _simulate(seeds, "1")
+    proof.seeds = _simulate(seeds, "1", jobs)
     for broken in proof.seeds["failed"]:
         proof.wrong.append(f"seed {broken['seed']} broke {broken['invariant']}: {broken['replay']}")
     if proof.seeds["faults_per_seed"] < 30:
@@ -57,7 +59,7 @@ def _seeds(proof: Proof, seeds: int, again: int) -> None:
         proof.wrong.append(f"cells of the grid without a fault: {', '.join(proof.seeds['empty_cells'])}")
     proof.wrong += [f"never happened: {what}" for what in SOMETIMES if not proof.seeds["sometimes"].get(what)]
     if again:
-        traces = _simulate(again, "2")["traces"]
+        traces = _simulate(again, "2", jobs)["traces"]
         proof.again = len(traces)
         proof.differing = [int(seed) for seed, trace in traces.items() if proof.seeds["traces"].get(seed) != trace]
         proof.wrong += [f"seed {seed} is not lived the same way twice" for seed in proof.differing]
@@ -71,10 +73,10 @@ SOMETIMES: Final = (
 """What has to happen now and then, or else the days are too gentle."""
 
 
-def _bugs(proof: Proof, bugs: int | None, seeds: int) -> None:
+def _bugs(proof: Proof, bugs: int | None, seeds: int, jobs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="disburse-evidence-") as folder:
         told = Path(folder) / "bugs.json"
-        command = [sys.executable, "-m", "scripts.bughunt", "--seeds", str(seeds), "--jobs", str(CORES), "--json", str(told)]
+        command = [sys.executable, "-m", "scripts.bughunt", "--seeds", str(seeds), "--jobs", str(jobs), "--json", str(told)]
         command += ["--spread", str(bugs)] if bugs is not None else []
         subprocess.run(command, check=False)
         proof.bugs = json.loads(told.read_text())
@@ -97,22 +99,32 @@ def main() -> int:
     words.add_argument("--bugs", type=int, help="so many of the planted bugs, spread over the bank; all without it")
     words.add_argument("--bug-seeds", type=int, default=200)
     words.add_argument("--chaos", type=int, default=300, help="seconds; 0: none")
+    words.add_argument("--beside", action="store_true", help="chaos runs beside the rest, which leaves it a core")
     words.add_argument("--write", action="store_true", help="make docs/evidence.md anew")
     chosen = words.parse_args()
-    proof = Proof()
-    parts = [("seeds", lambda: _seeds(proof, chosen.seeds, chosen.again)), ("bugs", lambda: _bugs(proof, chosen.bugs, chosen.bug_seeds))]
+    proof, jobs = Proof(), max(1, CORES - 1) if chosen.beside else CORES
+    parts: list[tuple[str, Callable[[], None]]] = [("seeds", lambda: _seeds(proof, chosen.seeds, chosen.again, jobs)), ("bugs", lambda: _bugs(proof, chosen.bugs, chosen.bug_seeds, jobs))]
     if chosen.chaos:
         parts.append(("chaos", lambda: _chaos(proof, chosen.chaos)))
-    for name, part in parts:
-        began = time.monotonic()
-        part()
-        proof.took_s[name] = round(time.monotonic() - began, 1)
-        print(f"{name}: {proof.took_s[name]:.0f} s, {len(proof.wrong)} wrong so far", flush=True)
+    beside = [parts.pop()] if chosen.chaos and chosen.beside else []
+    with ThreadPoolExecutor(1) as pool:
+        running = [pool.submit(_timed, proof, *part) for part in beside]
+        for part in parts:
+            _timed(proof, *part)
+        for one in running:
+            one.result()
     if chosen.write:
         PAGE.write_text(_page(proof), encoding="utf-8")
     for sentence in proof.wrong:
         print(f"WRONG: {sentence}")
     return 1 if proof.wrong else 0
+
+
+def _timed(proof: Proof, name: str, part: Callable[[], None]) -> None:
+    began = time.monotonic()
+    part()
+    proof.took_s[name] = round(time.monotonic() - began, 1)
+    print(f"{name}: {proof.took_s[name]:.0f} s, {len(proof.wrong)} wrong so far", flush=True)
 
 
 # --- the page ----------------------------------------------------------------------------------------------------

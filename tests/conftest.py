@@ -27,6 +27,19 @@ hypothesis.settings.register_profile("house", deadline=None, max_examples=60, de
 hypothesis.settings.load_profile("house")
 
 
+FIRST = ("tests/test_promises.py", "tests/simulation/")
+"""What is run before everything else: whoever breaks a promise hears of it within a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The promises first, then the simulated days, then the rest as it stands."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """A PostgreSQL server shared by all workers of the run: a function from a database's name to its URL."""

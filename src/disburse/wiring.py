@@ -94,6 +94,7 @@ class House:
     """An installation, opened. `sandbox_book` is where the sandbox bank in process writes.
 
     `in_process` names the connectors whose provider lives in the process that works; nobody calls those back by HTTP.
+    `place`: the machine and process, by which its workers are called.
     """
 
     settings: Settings
@@ -108,6 +109,7 @@ class House:
     desk: Desk
     gauges: Gauges
     in_process: frozenset[str] = frozenset()
+    place: str = field(default_factory=lambda: f"{socket.gethostname()[:40]}-{os.getpid()}")
 
     @property
     def sandbox_book(self) -> Path:
@@ -305,7 +307,7 @@ async def working(
 
 def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper]:
     """One of each, under one name that no other process has."""
-    worker = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
+    worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
     limits = SenderLimits(
         window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s

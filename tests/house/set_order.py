@@ -1,14 +1,15 @@
 """A lint for what depends on the order of a set, which differs from process to process: loops, lists, texts made of one.
 
 Lives here: the reading of one file. It reads names and not types: a set is what is written as one, annotated as one, assigned
-from one in the same scope, or a constant or field that some file of the house makes one.
+from one in the same scope, what a function of the file says it returns, what a dict of sets holds, or a constant or field that
+some file of the house makes one. Of dict views `-`, `&`, `|` and `^` make sets; so do comprehensions over them.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.house.determinism import Fault, imported_names
 
@@ -30,9 +31,24 @@ _ORDERED = frozenset(
         "islice",
         "str",
         "repr",
+        "print",
+        "reduce",
+        "accumulate",
+        "product",
+        "permutations",
+        "combinations",
+        "groupby",
+        "pairwise",
+        "batched",
+        "starmap",
+        "cycle",
+        "zip_longest",
+        "OrderedDict",
     }
 )
-_ORDERED_METHODS = frozenset({"join", "fromkeys", "extend", "writelines", "from_iterable"})
+_ORDERED_METHODS = frozenset({"join", "fromkeys", "extend", "extendleft", "writelines", "from_iterable", "executemany", "format"})
+_HOLDERS = frozenset({"dict", "defaultdict", "Mapping", "MutableMapping"})
+_HANDS_OUT = frozenset({"get", "pop", "setdefault"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -50,18 +66,21 @@ class _View:
 
     names: frozenset[str]
     attributes: frozenset[str]
+    makers: frozenset[str] = frozenset()
+    holders: frozenset[str] = frozenset()
 
 
 def faults(tree: ast.Module, known: Known) -> list[Fault]:
     """Everything in one file that depends on a set's order, in order of line."""
     imported = {alias for alias, full in imported_names(tree).items() if full in known.constants}
     attributes = (known.fields - _fields(tree, sets=False)) | _fields(tree, sets=True) | _own_attributes(tree)
-    return sorted(set(_in_scope(tree, frozenset(imported), attributes)))
+    given = _View(frozenset(imported), attributes, _makers(tree), _holders(tree))
+    return sorted(set(_in_scope(tree, given)))
 
 
 def constants_of(tree: ast.Module, module: str) -> set[str]:
     """Full names of the sets that a module makes at its top."""
-    view = _view(tree, list(_own(tree)), frozenset(), frozenset())
+    view = _view(list(_own(tree)), _View(frozenset(), frozenset()))
     assigned = {name for node in tree.body for name in _bound(node)}
     return {f"{module}.{name}" for name in view.names & assigned}
 
@@ -95,6 +114,39 @@ def _own_attributes(tree: ast.Module) -> frozenset[str]:
     return frozenset(found)
 
 
+def _makers(tree: ast.Module) -> frozenset[str]:
+    """Functions and methods of the file that say that they return a set."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return frozenset(node.name for node in functions if node.returns is not None and _is_type(node.returns))
+
+
+def _holders(tree: ast.Module) -> frozenset[str]:
+    """Names and attributes of the file that are annotated as dicts of sets, or assigned `defaultdict(set)`."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name) | ast.Attribute(attr=name), annotation=of) if _is_holder(of):
+                found.add(name)
+            case ast.arg(arg=name, annotation=of) if of is not None and _is_holder(of):
+                found.add(name)
+            case ast.Assign(
+                targets=[ast.Name(id=name) | ast.Attribute(attr=name)],
+                value=ast.Call(func=ast.Name(id="defaultdict"), args=[ast.Name(id="set" | "frozenset"), *_]),
+            ):
+                found.add(name)
+    return frozenset(found)
+
+
+def _is_holder(annotation: ast.expr) -> bool:
+    match annotation:
+        case ast.Subscript(value=ast.Name(id="Final" | "ClassVar"), slice=inner):
+            return _is_holder(inner)
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Tuple(elts=[_, held])) if name in _HOLDERS:
+            return _is_type(held)
+        case _:
+            return False
+
+
 def _own(scope: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a scope without those of functions inside it."""
     for child in ast.iter_child_nodes(scope):
@@ -115,15 +167,36 @@ def _bound(node: ast.AST) -> set[str]:
     return {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
 
 
-def _view(scope: ast.AST, own: list[ast.AST], inherited: frozenset[str], attributes: frozenset[str]) -> _View:
+def _view(own: list[ast.AST], inherited: _View) -> _View:
     """The names that hold sets in a scope: annotated so, or assigned from a set, one after the other until no more are found."""
     bound = {name for node in own for name in _bound(node)}
-    view = _View(inherited - bound, attributes)
+    view = replace(inherited, names=inherited.names - bound)
     while True:
-        found = {name for node in own if _makes_set(node, view) for name in _bound(node)} | view.names
+        found = {name for node in own if _makes_set(node, view) for name in _bound(node)} | _taken_out(own, view) | view.names
         if found == view.names:
             return view
-        view = _View(frozenset(found), attributes)
+        view = replace(view, names=frozenset(found))
+
+
+def _taken_out(own: list[ast.AST], view: _View) -> set[str]:
+    """Names that a loop binds to the sets which a dict holds."""
+    found = set()
+    for node in own:
+        match node:
+            case (
+                ast.For(target=ast.Name(id=name), iter=ast.Call(func=ast.Attribute(value=of, attr="values")))
+                | ast.comprehension(target=ast.Name(id=name), iter=ast.Call(func=ast.Attribute(value=of, attr="values")))
+                | ast.For(target=ast.Tuple(elts=[_, ast.Name(id=name)]), iter=ast.Call(func=ast.Attribute(value=of, attr="items")))
+                | ast.comprehension(
+                    target=ast.Tuple(elts=[_, ast.Name(id=name)]), iter=ast.Call(func=ast.Attribute(value=of, attr="items"))
+                )
+            ) if _holds_sets(of, view):
+                found.add(name)
+    return found
+
+
+def _holds_sets(node: ast.expr, view: _View) -> bool:
+    return (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)) in view.holders
 
 
 def _makes_set(node: ast.AST, view: _View) -> bool:
@@ -154,8 +227,16 @@ def _is_set(node: ast.expr, view: _View) -> bool:
             return True
         case ast.Call(func=ast.Attribute(value=of, attr=method)) if method in _METHODS:
             return _is_set(of, view)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(value=ast.Name(id="self"), attr=name)) if name in view.makers:
+            return True
+        case ast.Await(value=value):
+            return _is_set(value, view)
+        case ast.Subscript(value=of):
+            return _holds_sets(of, view)
+        case ast.Call(func=ast.Attribute(value=of, attr=method)) if method in _HANDS_OUT:
+            return _holds_sets(of, view)
         case ast.BinOp(left=left, op=ast.BitOr() | ast.BitAnd() | ast.Sub() | ast.BitXor(), right=right):
-            return any(_is_set(side, view) or _is_keys(side) for side in (left, right))
+            return any(_is_set(side, view) or _is_view(side) for side in (left, right))
         case ast.IfExp(body=one, orelse=other):
             return _is_set(one, view) or _is_set(other, view)
         case ast.BoolOp(values=values):
@@ -168,30 +249,35 @@ def _is_set(node: ast.expr, view: _View) -> bool:
             return False
 
 
-def _is_keys(node: ast.expr) -> bool:
-    """A dict's keys are ordered, but what `-`, `&` and `|` make of them is a set."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "keys"
+def _is_view(node: ast.expr) -> bool:
+    """A dict's keys and items are ordered, but what `-`, `&`, `|` and `^` make of them is a set."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("keys", "items")
 
 
 # --- what depends on its order -----------------------------------------------------------------------------------
 
 
-def _in_scope(scope: ast.AST, inherited: frozenset[str], attributes: frozenset[str]) -> Iterator[Fault]:
+def _in_scope(scope: ast.AST, inherited: _View) -> Iterator[Fault]:
     own = list(_own(scope))
-    view = _view(scope, own, inherited, attributes)
+    view = _view(own, inherited)
     free = _order_free(own)
     for node in own:
         for one in _walked(node, free, view):
             if _is_set(one, view):
                 yield Fault(one.lineno, f"the order of the set {ast.unparse(one)} is nobody's")
         if isinstance(node, _FUNCTIONS):
-            yield from _in_scope(node, view.names, attributes)
+            yield from _in_scope(node, view)
 
 
 def _order_free(own: list[ast.AST]) -> set[int]:
     """Comprehensions whose order nobody sees: the argument of `sorted`, `any` and the like."""
-    calls = (node for node in own if isinstance(node, ast.Call) and node.args)
+    calls = (node for node in own if isinstance(node, ast.Call) and node.args and not _ties(node))
     return {id(call.args[0]) for call in calls if isinstance(call.func, ast.Name) and call.func.id in _ORDER_FREE}
+
+
+def _ties(call: ast.Call) -> bool:
+    """Of what `key` makes equal, the first met wins or comes first."""
+    return isinstance(call.func, ast.Name) and call.func.id in ("sorted", "min", "max") and any(one.arg == "key" for one in call.keywords)
 
 
 def _walked(node: ast.AST, free: set[int], view: _View) -> list[ast.expr]:
@@ -205,8 +291,10 @@ def _walked(node: ast.AST, free: set[int], view: _View) -> list[ast.expr]:
             return [one]
         case ast.Call(func=ast.Name(id=name)) if name in _ORDERED:
             return list(node.args)
-        case ast.Call(func=ast.Name(id="min" | "max")) if node.keywords:  # of equals the first met wins
+        case ast.Call() if _ties(node):
             return list(node.args[:1])
+        case ast.Assign(targets=[ast.Tuple(elts=[_, _, *_]) | ast.List(elts=[_, _, *_])], value=one):
+            return [one]
         case ast.Call(func=ast.Attribute(value=of, attr="pop"), args=[]):
             return [of]
         case ast.Call(func=ast.Attribute(attr=name)) if name in _ORDERED_METHODS:

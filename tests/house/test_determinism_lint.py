@@ -76,13 +76,15 @@ def test_every_exception_is_needed() -> None:
 
 SQL_OF_ITS_OWN = re.compile(
     r"\b(?:now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|random_normal|gen_random_uuid"
-    r"|gen_random_bytes|uuid_generate_v\w+|uuidv[47]|nextval|setseed|pg_sleep\w*)\s*\("
-    r"|\b(?:CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME|LOCALTIMESTAMP|LOCALTIME)\b|'now'",
+    r"|gen_random_bytes|gen_salt|uuid_generate_v\w+|uuidv[47]|nextval|currval|lastval|setseed|pg_sleep\w*|txid_current\w*"
+    r"|pg_current_xact_id\w*|pg_backend_pid|pg_postmaster_start_time)\s*\("
+    r"|\b(?:CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME|LOCALTIMESTAMP|LOCALTIME|TABLESAMPLE|ctid)\b"
+    r"|'(?:now|today|tomorrow|yesterday)'",
     re.IGNORECASE,
 )
 THE_DATABASES_CLOCK = [
-    ("simulation/backend.py", ""), ("storage/database.py", "Transaction.database_now"), ("storage/payouts.py", "to_claim"),
-    ("storage/payouts.py", "due"),
+    ("simulation/backend.py", ""), ("simulation/backend.py", ""), ("storage/database.py", "Transaction.database_now"),
+    ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/payouts.py", "due"),
 ]  # fmt: skip
 """Leases read the database's clock, through this one port (design.md section 1, idea 5); the simulator puts its own in its place."""
 
@@ -121,6 +123,12 @@ def test_migrations_are_told_the_time() -> None:
         ("ORDER BY random()", True),
         ("SELECT 'now'::timestamptz", True),
         ("SELECT pg_sleep(1)", True),
+        ("INSERT INTO x VALUES (uuidv7())", True),
+        ("SELECT age(at, 'today'::timestamptz)", True),
+        ("SELECT pg_backend_pid()", True),
+        ("SELECT txid_current_if_assigned()", True),
+        ("SELECT a FROM x TABLESAMPLE system (1)", True),
+        ("SELECT a FROM x ORDER BY ctid", True),
         ("SELECT known FROM x WHERE at = $1", False),
         ("UPDATE x SET at = $2", False),
         ("SELECT unknown(x)", False),
@@ -212,6 +220,21 @@ BAD = [
     "class A:\n    def __init__(self): self.seen: set[int] = made()\n    def f(self): return self.seen.pop()",
     "def f(y):\n    seen = set(y)\n    def g():\n        return [x for x in seen]\n    return g",
     "import asyncio\nasync def f(y):\n    await asyncio.gather(*set(y))",
+    "for x in a.items() - b.items(): pass",
+    "common = a.keys() & b\nfor x in common: pass",
+    "x = {z: 1 for z in a.keys() - b.keys()}",
+    "x = sorted({'a', 'b'}, key=len)",
+    "x = sorted((z for z in {'a', 'b'}), key=len)",
+    "a, b = {1, 2}",
+    "x = reduce(f, {1, 2})",
+    "'{}'.format({1, 2})",
+    "def f() -> set[int]: ...\nfor x in f(): pass",
+    "class A:\n    async def f(self) -> frozenset[int]: ...\n    async def g(self):\n        return [x for x in await self.f()]",
+    "def f(held: dict[int, set[int]]):\n    for x in held[1]: pass",
+    "held: dict[int, set[int]] = {}\nx = list(held.get(1, ()))",
+    "held = defaultdict(set)\nfor x in held.values():\n    for y in x: pass",
+    "class A:\n    def __init__(self): self.held: dict[str, set[int]] = {}\n"
+    "    def f(self): return [y for _, x in self.held.items() for y in x]",
 ]
 GOOD = [
     "from datetime import UTC, datetime, timedelta\nx = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(1)",
@@ -250,6 +273,16 @@ GOOD = [
     "def f():\n    seen = set()\n    return 1 in seen\ndef g(seen):\n    return [x for x in seen]",
     "seen = {1}\ndef f(seen):\n    for x in seen: pass",
     "x = f'{sorted(set(y))}'",
+    "x = len(a.items() - b.items())",
+    "x = sorted(a.keys() & b)",
+    "x = sorted({'a', 'b'}, reverse=True)",
+    "(x,) = {1}",
+    "def f() -> list[int]: ...\nfor x in f(): pass",
+    "def f() -> set[int]: ...\nx = sorted(f())",
+    "def f(held: dict[int, list[int]]):\n    for x in held[1]: pass",
+    "held: dict[int, set[int]] = {}\nfor x in held: pass",
+    "held = defaultdict(set)\nfor x in held.values():\n    y = len(x)",
+    "held: dict[int, set[int]] = {}\nx = sorted(held[1])",
 ]
 
 

@@ -72,6 +72,7 @@ BESIDE_ITS_OPERATION = {
     "simulation/backend.py": "a database made empty, and a clock put before PostgreSQL's",
     "simulation/grid.py": "knows a writing statement by its words",
     "simulation/store.py": "knows a transaction's beginning and end by their words",
+    "simulation/persons.py": "what a simulated person sees on the screen, read from beside the product",
     "simulation/day.py": "whether anything is left undecided",
     "simulation/auditor/": "the auditor of a simulated run reads raw rows by SQL of its own, and shares none of ours",
 }

@@ -289,6 +289,18 @@ async def test_a_question_is_put_by_one(shop: Shop) -> None:
         assert sum(question is not None for question in asked) == 1
 
 
+@pytest.mark.parametrize("years, due", [(10, True), (0, False)])
+async def test_a_wrong_clock_postpones_nothing_for_years(shop: Shop, years: int, due: bool) -> None:
+    """A second try whose time a worker wrote whose clock was years ahead is due; one that rests for a minute is not."""
+    await shop.merchant(1, money=5000)
+    opened = await shop.opened(await shop.paid_out(1))
+    await shop.hear_of(opened, NotSent("refused"))
+    at = shop.now() + timedelta(days=365 * years, minutes=1)
+    await shop.rows("UPDATE attempts SET due_at = $1 WHERE number = 2 RETURNING 1", at)
+    found = await shop.database.run(lambda tx: stored.due(tx, 0, shop.now(), 9))
+    assert [(one.payout.payout_id, one.attempt.number) for one in found] == [(opened.payout.payout_id, 2)] * due
+
+
 async def test_questions_come_by_time_too(shop: Shop) -> None:
     """The most overdue questions are found first, those to come not at all."""
     await shop.merchant(1, money=9000)

@@ -13,6 +13,7 @@ import gc
 import math
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import dataclass, replace
@@ -283,6 +284,9 @@ def _without_collector() -> Iterator[None]:
     structlog.configure(processors=[_keep], cache_logger_on_first_use=False)
     try:
         yield
+    except BaseException as fault:
+        traceback.clear_frames(fault.__traceback__)  # what it holds would be cleared away when nobody is silent any more
+        raise
     finally:
         _LOGGED.clear()
         gc.enable()

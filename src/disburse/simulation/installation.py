@@ -162,7 +162,10 @@ class Installation:
         connectors = {name: self._connector(name, process, world) for name in self._providers}
         gauges = Gauges(alerted=lambda connector, alert: self.alerts.append((connector, alert)))
         desk = make_desk(self.settings, world, database, vault, installation, connectors, gauges)
-        yield House(self.settings, world, Path("simulated"), None, "", database, vault, installation, connectors, desk, gauges)
+        yield House(
+            self.settings, world, Path("simulated"), None, "", database, vault, installation, connectors, desk, gauges,
+            place=f"simulated-{process.index:06d}",
+        )  # fmt: skip
 
     def forget(self) -> None:
         """Let go of every process."""

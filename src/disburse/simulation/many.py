@@ -100,7 +100,8 @@ def one(seed: int, backend: Backend, options: Options) -> Result:
         where = f"{Path(last.filename).name}:{last.lineno}"
         told = Violation("crash", f"{type(fault).__name__} at {where}: {fault}")
         knobs = draw(Streams(seed), options.only)
-        return Result(seed, [told], Counter(), Counter(), Counter(), 0, 0, 0, 0.0, 0.0, "", knobs)
+        payouts = min(knobs.payouts, options.payouts or knobs.payouts)  # so many were to be: it can be made smaller
+        return Result(seed, [told], Counter(), Counter(), Counter(), payouts, 0, 0, 0.0, 0.0, "", knobs)
 
 
 def run(

@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
+from contextvars import Context
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 
@@ -24,6 +25,7 @@ from disburse.simulation.process import Process
 SESSION_ENDS_S = 4.0
 """The server ends a session that stands in a transaction for so long."""
 
+_NOBODY: Final = Context()
 _READS = ("SELECT", "WITH")
 
 
@@ -46,7 +48,7 @@ def writes(sql: str) -> bool:
     head = sql.lstrip()[:6].upper()
     if head.startswith(_READS):
         return "INSERT INTO" in sql or "UPDATE " in sql.replace("FOR UPDATE", "").replace("KEY UPDATE", "") or "DELETE FROM" in sql
-    return head not in ("BEGIN", "COMMIT", "ROLLBA", "SHOW", "SET LO")
+    return not head.startswith(("BEGIN", "COMMIT", "ROLLBA", "SHOW", "SET LO"))
 
 
 class Store:
@@ -78,7 +80,7 @@ class Store:
     def hold(self, connection: SimConnection) -> None:
         self._holder = connection
         since = connection.begun = connection.begun + 1
-        self.loop.call_later(SESSION_ENDS_S, self._end_idle, connection, since)
+        self.loop.call_later(SESSION_ENDS_S, self._end_idle, connection, since, context=_NOBODY)  # the server's, not the holder's
 
     def _end_idle(self, connection: SimConnection, since: int) -> None:
         if self._holder is connection and connection.begun == since:

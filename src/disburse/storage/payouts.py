@@ -122,16 +122,17 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Cl
     """Attempts that may be claimed, longest waiting first, with all that a claim looks at. Looked for without a lock.
 
     A first attempt never has to wait: one that is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
-    Later ones keep their time, else a worker whose clock is wrong would try them without a pause.
+    Of later ones that is said by the database's clock alone, else a worker whose own is wrong would try them without a pause.
     """
     rows = await tx.fetch(
         f"""WITH chosen AS MATERIALIZED (
-                (SELECT payout_id, number FROM attempts
+                (SELECT payout_id, number, due_at FROM attempts
                  WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
                 UNION ALL
-                (SELECT payout_id, number FROM attempts
-                 WHERE shard = $1 AND state = 'due' AND due_at > $3 AND number = 1 ORDER BY due_at LIMIT $4)
-                LIMIT $4)
+                (SELECT payout_id, number, due_at FROM attempts
+                 WHERE shard = $1 AND state = 'due' AND due_at > $3
+                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at LIMIT $4)
+                ORDER BY due_at LIMIT $4)
             SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at""",
         shard,
         now,
@@ -157,18 +158,18 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
     A question after `TOO_LATE` was set by a clock that was wrong, and is due.
     """
     rows = await tx.fetch(
-        """(SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
+        """(SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
            UNION ALL
-           (SELECT payout_id, number, merchant_id, connector, state = 'open' FROM attempts
+           (SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
             WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
-           LIMIT $4""",
+           ORDER BY ask_at LIMIT $4""",
         shard,
         now,
         now + TOO_LATE,
         limit,
     )
-    return [QuestionDue(*row) for row in rows]
+    return [QuestionDue(*tuple(row)[:-1]) for row in rows]
 
 
 async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:

@@ -92,7 +92,7 @@ async def said_of(tx: Transaction, shard: int, ids: Sequence[str]) -> dict[str, 
     """What was said of these end-to-end ids, and when by the database's clock, where that was kept."""
     rows = await tx.fetch(
         """SELECT end_to_end_id, kind, verdict, coalesce(clock_at, heard_at) FROM evidence
-           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[])""",
+           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY end_to_end_id, digest""",
         shard,
         list(ids),
     )

@@ -91,7 +91,7 @@ _ATTEMPTS = (
         """SELECT p.merchant_id AS merchant, p.payout_id AS payout, p.state, coalesce(t.attempts, 0) AS attempts, t.live
            FROM payouts p
            LEFT JOIN (SELECT shard, payout_id, count(*) AS attempts,
-                             string_agg(state, ' ') FILTER (WHERE state NOT IN ('rejected', 'not_sent')) AS live
+                             string_agg(state, ' ' ORDER BY number) FILTER (WHERE state NOT IN ('rejected', 'not_sent')) AS live
                       FROM attempts GROUP BY 1, 2) AS t USING (shard, payout_id)
            LEFT JOIN postings covered ON covered.shard = p.shard AND covered.origin_id = p.payout_id AND covered.phase = 'end'
              AND covered.reason = 'covered'
@@ -125,7 +125,7 @@ _ATTEMPTS = (
            FROM attempts a JOIN payouts p USING (shard, payout_id)
            WHERE a.end_to_end_id <> p.base || '-' || a.number
            UNION ALL
-           SELECT min(merchant_id), (array_agg(payout_id))[1], min(number), 'shared' FROM attempts
+           SELECT min(merchant_id), (array_agg(payout_id ORDER BY payout_id))[1], min(number), 'shared' FROM attempts
            WHERE end_to_end_id IS NOT NULL GROUP BY connector, end_to_end_id HAVING count(*) > 1""",
     ),
     Check(

@@ -1,0 +1,74 @@
+"""What a seed's day is like: swarms of faults, ugly settings, and nothing that could not be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+from disburse.simulation.knobs import FAULTS, NET, PROCESS, PROVIDER, STORE, draw
+from disburse.simulation.nemesis import TIMED
+from disburse.simulation.streams import Streams
+
+SEEDS = range(400)
+
+
+def test_a_seed_is_one_day() -> None:
+    """A seed draws the same day every time, and hardly two seeds the same one."""
+    days = [draw(Streams(seed)) for seed in SEEDS]
+    assert days == [draw(Streams(seed)) for seed in SEEDS]
+    assert len({repr(day) for day in days}) == len(days)
+
+
+def test_days_are_swarms() -> None:
+    """About one day in four has no fault; each kind falls on many days and is missing on many, so none hides another."""
+    days = [draw(Streams(seed)).rates for seed in SEEDS]
+    quiet = sum(not rates for rates in days)
+    assert 0.18 < quiet / len(days) < 0.32
+    often = Counter(name for rates in days for name in rates)
+    assert set(often) == set(FAULTS)
+    assert all(0.2 < count / len(days) < 0.5 for count in often.values())
+
+
+def test_rates_are_rates() -> None:
+    """What falls at each chance falls at most every time, what comes with time comes at most some times a minute, none never."""
+    timed = {*TIMED, "persons"}
+    for seed in SEEDS:
+        for name, rate in draw(Streams(seed)).rates.items():
+            assert 0 < rate <= (8.0 if name in timed else 0.6), name
+
+
+def test_only_these() -> None:
+    """A day that may have only some faults has no others, and a provider's temper has none that is not among them."""
+    for seed in SEEDS:
+        assert set(draw(Streams(seed), NET).rates) <= set(NET)
+        quiet = draw(Streams(seed), [])
+        assert quiet.rates == {}
+        temper = quiet.temper
+        assert temper.calls == 1
+        rates = {name: rate for name, rate in asdict(temper).items() if name not in ("calls", "longest_s", "hides_s")}
+        assert len(rates) >= 8 and not any(rates.values())
+
+
+def test_settings_can_be() -> None:
+    """Every day has somebody for each part, at most one kind of truth about money, and a lease that outlives a call."""
+    for seed in SEEDS:
+        day = draw(Streams(seed))
+        assert min(day.servers, day.workers, day.merchants, day.payouts, len(day.providers), day.pool, day.writers) >= 1
+        assert day.lease_s > day.call_s
+        sandbox = {name in ("bank", "guarded") for name in day.providers}
+        assert len(sandbox) == 1
+        assert len(set(day.providers)) == len(day.providers) or sandbox == {True}
+
+
+def test_extremes_are_met() -> None:
+    """Among some hundred days every small and every large setting is found: one at a time and hundreds, one process and several."""
+    days = [draw(Streams(seed)) for seed in SEEDS]
+    assert {day.largest for day in days} >= {1, 500} and {day.window for day in days} >= {1, 1000}
+    assert {day.servers for day in days} >= {1, 2} and {day.workers for day in days} >= {1, 3}
+    assert {name for day in days for name in day.providers} == {"bank", "guarded", "unitpay", "moneynew", "moneyold"}
+    assert {day.rhythm.claims for day in days} >= {1, 500}
+
+
+def test_every_fault_has_one_name() -> None:
+    """No two kinds of fault share a name."""
+    assert len(set(FAULTS)) == len(FAULTS) >= len(STORE) + len(PROCESS) + len(NET) + len(PROVIDER)
