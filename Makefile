@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check bench serve kills chaos clients lock clean
+.PHONY: demo demo-two test check bench serve kills prove soak chaos chaos-ha clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -35,6 +35,9 @@ kills: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m scripts.chaos $(ARGS)
 
+# As root on Debian: it installs patroni, etcd-server and postgresql-15 where they are missing.
+chaos-ha: $(VENV)/.dev
+	@$(BIN)/python -m scripts.chaos_ha $(ARGS)
 # What has to hold before a change lands, in figures; and what a night has time for, which writes docs/evidence.md.
 prove: $(VENV)/.dev
 	@$(BIN)/python -m scripts.evidence --bugs 25 $(ARGS)

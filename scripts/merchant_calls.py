@@ -68,7 +68,7 @@ async def get(host: str, port: int, path: str, *, timeout_s: float = 10, tls: ss
         finally:
             writer.close()
     head, found, body = answer.partition(b"\r\n\r\n")
-    if not found or not head.startswith(b"HTTP/1.1 "):
+    if not found or not head.startswith(b"HTTP/1."):
         raise EOFError("no answer")
     return body
 

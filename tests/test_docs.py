@@ -32,10 +32,11 @@ from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
 HOW_TOS = (
     "rest", "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
-    "doubt", "two-houses", "chaos", "webhooks",
+    "doubt", "two-houses", "chaos", "webhooks", "high-availability",
 )  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
-LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md")
+LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md",
+          "docs/decisions/0013-a-witness-accepts-a-failover.md")  # fmt: skip
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")

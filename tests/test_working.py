@@ -20,11 +20,12 @@ from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.payouts import Found
 from disburse.protocols.wire import WireRequest
 from disburse.settings import BadSettings, load_settings
-from disburse.wiring import House, hearing, open_house, working
+from disburse.wiring import House, Rhythm, hearing, open_house, working
 from disburse.world import real_world
 from disburse.world_spool import FileSpool
 
 WITHIN_S = 20.0
+QUICK = Rhythm(house_s=0.05)
 
 
 @asynccontextmanager
@@ -114,3 +115,27 @@ def test_settings_by_which_nothing_would_move_are_refused(values: dict[str, Any]
     """A call that does not fit into its lease is never begun: payouts would be tried, not sent, and tried again, for ever."""
     with pytest.raises(BadSettings):
         load_settings(None, {}, values)
+
+
+async def test_history_that_was_lost_stops_a_house_at_work(dsn: str, tmp_path: Path) -> None:
+    """A worker that misses its heartbeat sends nothing more and hears no callbacks, while its doors take orders that wait."""
+    async with house_of(dsn, tmp_path, sandbox=True) as house, working(house, api=True, workers=True, rhythm=QUICK):
+        merchant = await rich_merchant(house)
+        async with asyncio.timeout(WITHIN_S):
+            while not await house.database.ask(lambda tx: tx.fetchval("SELECT count(*) FROM workers WHERE beat > 1")):
+                await asyncio.sleep(0.02)
+            await house.database.run(lambda tx: tx.execute("UPDATE workers SET beat = 0"))
+            await house.desk.witness.lost.wait()
+            while not house.installation.quarantined:
+                await asyncio.sleep(0)
+        payout = await pay(house, merchant, "10.00")
+        [connector] = house.connectors.values()
+        door = CallbackDoor(connector, hearing(house), lambda: house.installation.quarantined)
+        answer = await door.answer(WireRequest("POST", "/callbacks/sandbox", b"", {}, b"{}"))
+        assert answer.status == 409
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await until(house, payout, PayoutState.PAID)
+    async with house_of(dsn, tmp_path, sandbox=True) as house, working(house, api=True, workers=True):
+        assert house.installation.quarantined, "whoever starts waits for a person, too"
+        assert (await house.desk.states(0, [payout.payout_id]))[0].state is PayoutState.QUEUED

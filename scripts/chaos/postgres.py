@@ -136,9 +136,13 @@ class Postgres:
         (place / "postgres").chmod(0o755)
         return place
 
+    async def connect(self) -> Any:
+        """A session of the administrator's, not through any line. Raises what asyncpg raises."""
+        return await asyncpg.connect(self.dsn, timeout=5)
+
     async def ask(self, sql: str, *values: Any) -> Any:
         """One value, as the administrator, not through any line. Raises what asyncpg raises."""
-        connection = await asyncpg.connect(self.dsn, timeout=5)
+        connection = await self.connect()
         try:
             return await connection.fetchval(sql, *values, timeout=10)
         finally:
@@ -146,7 +150,7 @@ class Postgres:
 
     async def end_session(self, draw: random.Random) -> bool:
         """End one session of the product, any one, wherever it is."""
-        connection = await asyncpg.connect(self.dsn, timeout=5)
+        connection = await self.connect()
         try:
             rows = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = 'disburse' ORDER BY pid")
             return bool(rows) and await connection.fetchval("SELECT pg_terminate_backend($1)", draw.choice(rows)["pid"])
@@ -198,7 +202,7 @@ class Postgres:
 
     async def dump(self, into: Path) -> None:
         """The raw tables, each a CSV file with its names on top, on one snapshot."""
-        connection = await asyncpg.connect(self.dsn, timeout=10)
+        connection = await self.connect()
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 for table, columns in DUMPS.items():
@@ -209,7 +213,7 @@ class Postgres:
 
     async def left(self) -> dict[str, int]:
         """How many payouts are in each state that is not an end."""
-        connection = await asyncpg.connect(self.dsn, timeout=5)
+        connection = await self.connect()
         try:
             rows = await connection.fetch(
                 """SELECT state, count(*) AS count FROM disburse.payouts

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Instruments:
         self._database: Database | None = None
         self.metrics = Metrics(world.clock, read_facts=self._facts)
         m = self.metrics
-        self.gauges = Gauges(batch=m.batch, called=m.called, asked=m.asked, applied=m.applied, alerted=m.alerted)
+        self.gauges = Gauges(batch=m.batch, called=m.called, asked=m.asked, applied=m.applied, alerted=m.alerted, witnessed=m.witnessed)
 
     def join(self, house: House) -> None:
         """From now on a scrape reads the facts of this house."""
@@ -75,6 +76,7 @@ def make_app(
         world.clock,
         look=lambda: database.run(lambda tx: reports.standing(tx, world.clock.now())),
         quarantined=lambda: house.installation.quarantined,
+        unsettled=lambda: house.desk.witness.unsettled,
     )
     app = Kernel(
         doors=doors_of(house, merchants=doors),
@@ -94,7 +96,7 @@ def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
         doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney), ("/v1", rest), ("/v1/*", rest)]
     if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
         doors += [
-            (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house)))
+            (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house), lambda: house.installation.quarantined))
             for name, connector in house.connectors.items()
             if connector.capabilities.callbacks and name not in house.in_process
         ]
@@ -138,13 +140,16 @@ async def openapi_page(request: WireRequest) -> WireAnswer:
 class CallbackDoor:
     """Where one provider calls back: 200 once what was believed of it is stored, else it may call again."""
 
-    def __init__(self, connector: Connector, hear: Hear) -> None:
+    def __init__(self, connector: Connector, hear: Hear, quarantined: Callable[[], bool] = lambda: False) -> None:
         self._connector = connector
         self._hear = hear
+        self._quarantined = quarantined
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         if request.method != "POST":
             return WireAnswer(405, JSON, b'{"error":"method_not_allowed"}')
+        if self._quarantined():
+            return _NOT_STORED
         callback = await self._connector.read_callback(request, CONFIRM_WITHIN_S)
         if callback is None:
             return _NOT_STORED

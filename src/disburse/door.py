@@ -13,7 +13,7 @@ import structlog
 from disburse import logs, server
 from disburse.assembly import Instruments, make_app
 from disburse.cli import mistakes
-from disburse.cli.serve import serve_front
+from disburse.cli.serve import PATIENCE_S, serve_front
 from disburse.crew import Line, Link
 from disburse.domain.ports import World
 from disburse.outgoing import outgoing
@@ -39,7 +39,7 @@ async def _main(world: World, line: socket.socket) -> None:
 
     minding = asyncio.create_task(mind())
     sockets = [socket.socket(fileno=number) for number in order["sockets"]]
-    async with open_house(settings, world, gauges=instruments.gauges) as house:
+    async with open_house(settings, world, gauges=instruments.gauges, patience_s=PATIENCE_S) as house:
         front = make_app(house, instruments)
         front.metrics.others = link.ask
         async with working(house, api=True, workers=False) as loops, outgoing(house, api=True, workers=False) as news:

@@ -27,7 +27,7 @@ from disburse.domain.ports import Clock
 FIELDS: Final = frozenset((
     "at", "level", "event", "logger", "alert",
     "surface", "route", "why", "correlation", "error", "place",
-    "merchant", "operator", "payout", "attempt", "state", "rail", "reason", "effect", "connector", "worker", "operation", "shard", "actor",
+    "merchant", "operator", "payout", "attempt", "state", "rail", "reason", "effect", "connector", "worker", "timeline", "operation", "shard", "actor",
     "count", "size", "bytes", "seconds", "milliseconds", "age_s",
     "alert", "code",
     "url", "port", "pid", "version", "role", "data", "migration", "migrations", "signal",

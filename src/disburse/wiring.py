@@ -26,8 +26,9 @@ from disburse.domain.routing import TEST_CURRENCY, Limit, Price, Route
 from disburse.kinds import alerting, make_connectors
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
-from disburse.operations.installation import Installation, is_new, open_installation
+from disburse.operations.installation import Installation, is_new, open_installation, wait_for_witness
 from disburse.operations.providers import Providers
+from disburse.operations.witness import Word
 from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
 from disburse.storage.database import Database, StoreUnavailable, open_database
@@ -36,7 +37,7 @@ from disburse.storage.keyring import Keyring
 from disburse.storage.migrate import make_database, migrate
 from disburse.storage.statement import rehearse
 from disburse.storage.vault import Vault
-from disburse.workers.housekeeper import SEEN_EVERY_S, Housekeeper
+from disburse.workers.housekeeper import AGAIN_S, SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
 from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
@@ -66,6 +67,7 @@ class Gauges:
     asked: Callable[[str, Verdict], None] = _nothing
     applied: Callable[[str, Applied], None] = _nothing
     alerted: Callable[[str, str], None] = _nothing
+    witnessed: Callable[[Word], None] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,13 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings, world: World, *, gauges: Gauges | None = None) -> AsyncIterator[House]:
-    """Open the installation that the settings name, making it when it is new; leave it as it was found running."""
+async def open_house(
+    settings: Settings, world: World, *, gauges: Gauges | None = None, patience_s: float = 0.0
+) -> AsyncIterator[House]:
+    """Open the installation that the settings name, making it when it is new; leave it as it was found running.
+
+    `patience_s`: so long a database after a failover is given for a witness to accept it (`operations/witness.py`).
+    """
     data = Path(settings.data)
     gauges = gauges or Gauges()
     read_routing(settings)  # what is wrong with it is said before anything is started
@@ -128,6 +135,8 @@ async def open_house(settings: Settings, world: World, *, gauges: Gauges | None 
         vault = Vault(_keys(data, world, new=await database.ask(is_new)), world.random)
         key_check = vault.fingerprint(b"key check", 0)
         installation = await database.run(lambda tx: open_installation(tx, world, key_check))
+        installation = await wait_for_witness(database, world, key_check, installation, patience_s)
+        database.trusted = installation.lineage
         configured = make_connectors(settings, world.clock, data, stack, gauges.alerted)
         connectors = {name: one.connector for name, one in configured.items()}
         desk = make_desk(settings, world, database, vault, installation, connectors, gauges)
@@ -169,6 +178,7 @@ def make_desk(
     )
     desk.on_applied = gauges.applied
     desk.on_alert = gauges.alerted
+    desk.witness.on_word = gauges.witnessed
     return desk
 
 
@@ -265,6 +275,7 @@ async def working(
     due, final = Hint(house, DUE), Hint(house, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = [due.run, final.run]  # called once every connector has started
+    paying: list[Callable[[], Coroutine[Any, Any, None]]] = []  # those that end when the database turns out to have lost something
     loops.append(partial(_warming, house))
     if house.server is not None:
         loops.append(partial(_keeping, house, house.server))
@@ -273,6 +284,8 @@ async def working(
             watch = Watch(desk, world, poll_s=rhythm.watch_s)
             loops += [watch.run, partial(listening, house, FINAL, watch.pace.wake)]
         if not house.installation.quarantined:
+            if not workers:
+                loops.append(partial(_looking, house, rhythm.house_s))
             for connector in house.connectors.values():
                 calls_us = connector.capabilities.callbacks and connector.name not in house.in_process
                 if workers or calls_us:  # callbacks come to every process with a port
@@ -288,10 +301,12 @@ async def working(
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            loops += [inquirer.run, housekeeper.run, pulse.run]
+            paying += [inquirer.run, housekeeper.run, pulse.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
-                loops += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
-        tasks += [asyncio.create_task(loop()) for loop in loops]
+                paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
+        sending = [asyncio.create_task(loop()) for loop in paying]
+        loops.append(partial(_minding, house, sending))
+        tasks += [*[asyncio.create_task(loop()) for loop in loops], *sending]
         stack.push_async_callback(_stop, tasks)  # last in, first out: claim nothing more, then finish what is under way
         yield tasks
 
@@ -344,6 +359,23 @@ async def listening(house: House, channel: str, heard: Callable[[], None]) -> No
         with contextlib.suppress(Exception):
             await house.database.listen(channel, heard)
         await house.world.clock.sleep(1)
+
+
+async def _looking(house: House, every_s: float) -> None:
+    """A process without heartbeats sees from the installation's row whether the database may be worked on."""
+    witness = house.desk.witness
+    while True:
+        await house.world.clock.sleep(AGAIN_S if witness.unsettled else every_s)
+        with contextlib.suppress(StoreUnavailable):
+            await witness.look()
+
+
+async def _minding(house: House, sending: Sequence[asyncio.Task[None]]) -> None:
+    """When history was lost the process is in quarantine at once: it claims and sends nothing more. What is under way is still recorded."""
+    await house.desk.witness.lost.wait()
+    house.installation = replace(house.installation, quarantined=True)
+    for task in sending:
+        task.cancel()
 
 
 async def _warming(house: House) -> None:

@@ -24,6 +24,7 @@ from disburse.operations.payouts import Found
 from disburse.storage import reports, workers
 from disburse.storage.database import Database
 from disburse.storage.migrate import migrations
+from disburse.storage.workers import Beat
 from tests.api.house import House
 from tests.api.served import Obedient, get, post, served
 from tests.clock import START, FakeClock
@@ -260,7 +261,7 @@ async def test_ready_needs_a_worker(database: Database, world: World) -> None:
     at = datetime.now(UTC)
     for seen, missing in [(None, ["worker"]), (timedelta(seconds=11), ["worker"]), (timedelta(seconds=9), [])]:
         if seen is not None:
-            await database.run(partial(workers.seen, worker_id="w", at=at - seen, forget_before=at - timedelta(1)))
+            await database.run(partial(workers.seen, worker_id="w", at=at - seen, beat=Beat(1, None)))
         health, _ = health_of(database, world)
         assert await lacks(health) == missing
 
@@ -288,10 +289,12 @@ async def test_ready_needs_a_database(database: Database, world: World) -> None:
 async def test_ready_needs_no_quarantine_and_no_stop(database: Database, world: World) -> None:
     """In quarantine, or when it stops, a process is not ready whatever else is well."""
     at = datetime.now(UTC)
-    await database.run(lambda tx: workers.seen(tx, "w", at, forget_before=at - timedelta(1)))
+    await database.run(lambda tx: workers.seen(tx, "w", at, Beat(1, None)))
     health, _ = health_of(database, world, quarantined=True)
     health.stopping = True
     assert await lacks(health) == ["running", "release from quarantine"]
+    health = Health(FakeClock(), look=health._look, quarantined=lambda: False, unsettled=lambda: True)
+    assert await lacks(health) == ["witness"]
 
 
 async def test_the_database_is_asked_once_a_second() -> None:

@@ -21,6 +21,7 @@ ROOMS = ("domain", "protocols", "operations", "connectors", "workers", "api", "s
 
 THE_MACHINE = {
     "storage/embedded": "supervises processes of this machine; the simulator is given a database",
+    "storage/sessions": "finds the primary on real networks; the simulator's sessions are its own",
 }
 """Files, by how their paths begin, whose business is the real world."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import asyncpg
 import pytest
 
@@ -14,15 +16,20 @@ async def opened(database: Database, world: World) -> Installation:
     return await database.run(lambda tx: open_installation(tx, world, b"a key check"))
 
 
-@pytest.mark.parametrize("change", ["timeline = timeline - 1", "system_identifier = system_identifier + 1"])
-async def test_another_database_waits_for_a_person(database: Database, world: World, dsn: str, change: str) -> None:
+@pytest.mark.parametrize(
+    "change, may_continue",
+    [("timeline = timeline - 1", True), ("timeline = timeline + 1", False), ("system_identifier = system_identifier + 1", False)],
+)
+async def test_another_database_waits_for_a_person(
+    database: Database, world: World, dsn: str, change: str, may_continue: bool
+) -> None:
     """A row that names another timeline or system than it lies in is a copy or a restored one: quarantined until released."""
     first = await opened(database, world)
     assert not first.quarantined and await opened(database, world) == first
     owner = await asyncpg.connect(dsn, server_settings={"search_path": "disburse"})
     await owner.execute(f"UPDATE installation SET {change}")
     await owner.close()
-    assert await opened(database, world) == Installation(first.installation_id, quarantined=True)
+    assert await opened(database, world) == replace(first, quarantined=True, may_continue=may_continue)
     await database.run(lambda tx: release_quarantine(tx, world.clock.now(), "operator:1"))
     assert await opened(database, world) == first
 

@@ -43,15 +43,20 @@ class Commits:
 
 
 class Wire:
-    """Carries connections; `plan` says, COMMIT by COMMIT over all of them, what happens to it. `seen` counts what happened."""
+    """Carries connections; `plan` says, COMMIT by COMMIT over all of them, what happens to it. `seen` counts what happened.
+
+    `carried`: how many connections there were.
+    """
 
     def __init__(self, server_socket: str) -> None:
         self._server_socket = server_socket
         self.plan: Iterator[str] = itertools.repeat(WHOLE)
         self.seen: Counter[str] = Counter()
+        self.carried = 0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it or the plan breaks it."""
+        self.carried += 1
         from_server, to_server = await asyncio.open_unix_connection(self._server_socket)
         broken, commits = asyncio.Event(), Commits()
         back = asyncio.create_task(self._back(from_server, writer, broken))

@@ -38,12 +38,14 @@ class Health:
     """What one process knows of its health. The database is asked at most once a second, however many ask us."""
 
     def __init__(
-        self, clock: Clock, *, look: Callable[[], Awaitable[Standing]], quarantined: Callable[[], bool]
-    ) -> None:
+        self, clock: Clock, *, look: Callable[[], Awaitable[Standing]], quarantined: Callable[[], bool],
+        unsettled: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self.stopping = False
         self._clock = clock
         self._look = look
         self._quarantined = quarantined
+        self._unsettled = unsettled
         self._found: list[dict[str, str]] = []
         self._again_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
@@ -62,8 +64,10 @@ class Health:
         lacks = [_lack("running", "The process is stopping.")] if self.stopping else []
         if self._quarantined():
             lacks.append(
-                _lack("release from quarantine", "The database was restored or copied. Compare, then release.")
+                _lack("release from quarantine", "The database was restored or copied, or lost something. Compare, then release.")
             )
+        elif self._unsettled():
+            lacks.append(_lack("witness", "The database is on a new timeline, which no worker has accepted yet."))
         return lacks + await self._of_database()
 
     async def _of_database(self) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ from disburse.domain.outcomes import Verdict
 from disburse.domain.payout import FINAL
 from disburse.domain.ports import Clock
 from disburse.operations.evidence import Applied
+from disburse.operations.witness import Word
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -95,6 +96,7 @@ class Metrics:
         self._unmatched = counter("disburse_unmatched_evidence", "Evidence about no attempt of ours.", ["connector"])
         self._alerts = counter("disburse_alerts", "What providers said that needs a person.", ["connector", "alert"])
         self._webhooks = counter("disburse_webhooks", "Tries to deliver an event.", ["outcome"])
+        self._witnessed = counter("disburse_failovers", "What was found of a database after a failover.", ["word"])
         self.in_progress = Gauge("disburse_requests_in_progress", "Requests at a door.", registry=self.registry)
         self.connections = Gauge("disburse_connections", "Open connections.", registry=self.registry)
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
@@ -136,6 +138,10 @@ class Metrics:
     def delivered(self, outcome: str) -> None:
         """A try to deliver an event to a webhook endpoint ended so: delivered, failed, or gone."""
         self._webhooks.labels(outcome).inc()
+
+    def witnessed(self, word: Word) -> None:
+        """The database is another than it was, and this is what that came to."""
+        self._witnessed.labels(word).inc()
 
     def finished(self, state: str, rail: str) -> None:
         """A payout became final in another way than by evidence: cancelled, expired, without a route."""

@@ -80,7 +80,9 @@ async def opened(place: Place, *, make: bool = False) -> AsyncIterator[House]:
 
 
 @asynccontextmanager
-async def house_of(settings: Settings, world: World, gauges: Gauges | None = None) -> AsyncIterator[House]:
+async def house_of(
+    settings: Settings, world: World, gauges: Gauges | None = None, patience_s: float = 0.0
+) -> AsyncIterator[House]:
     """The house of these settings, made if there is none. Raises StoreUnavailable for an address that nobody answers at."""
     from disburse.storage.database import StoreUnavailable
     from disburse.wiring import open_house
@@ -88,7 +90,7 @@ async def house_of(settings: Settings, world: World, gauges: Gauges | None = Non
     async with AsyncExitStack() as stack:
         with show.waiting("opening the installation"):
             try:
-                house = await stack.enter_async_context(open_house(settings, world, gauges=gauges))
+                house = await stack.enter_async_context(open_house(settings, world, gauges=gauges, patience_s=patience_s))
             except (ConnectionError, TimeoutError, socket.gaierror) as fault:
                 raise StoreUnavailable(f"no connection ({type(fault).__name__})") from fault
         yield house

@@ -25,7 +25,7 @@ def quarantine(
     ] = False,
     place: Place = HERE,
 ) -> None:
-    """Show whether this installation is in quarantine: its database is not the one it last ran on, so nothing is sent.
+    """Show whether this installation is in quarantine: its database is not the one it last ran on, or lost something; nothing is sent.
 
     With --release a person (DISBURSE_OPERATOR) accepts it; start every process anew afterwards.
     """
@@ -46,6 +46,6 @@ def quarantine(
     if place.json:
         show.say_json({"quarantined": held})
     elif held:
-        show.say("In quarantine: this database is not the one the installation last ran on. Nothing is sent.")
+        show.say("In quarantine: this database is not the one the installation last ran on, or a worker found that it lost something. Nothing is sent.")
     else:
         show.say("Not in quarantine." if not release else "Released. Start every process anew.")

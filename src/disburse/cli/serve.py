@@ -38,6 +38,9 @@ MOST_BY_ITSELF: Final = 4
 STOP_WITHIN_S: Final = 3.0
 """So long may requests under way take to end; calls to providers then get their own time, and all of it is under 10 s."""
 
+PATIENCE_S: Final = 20.0
+"""A process that starts after a failover waits so long for a witness's word before it is in quarantine."""
+
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]+)):([0-9]{1,5})")
 
 
@@ -101,11 +104,11 @@ async def _serve(settings: Settings, world: World, role: Role, address: _Address
     processes = 1 if role == "worker" else settings.processes or min(cores(), MOST_BY_ITSELF)
     apart = role == "all" and processes > 1  # this process works, and all doors are beside it
     doors = processes - 1
-    async with house_of(settings, world, instruments.gauges) as house:
+    async with house_of(settings, world, instruments.gauges, PATIENCE_S) as house:
         front = make_app(house, instruments, doors=role != "worker")
         logger.info("opened", version=__version__, role=role, data=str(house.data), pid=os.getpid())
         if house.installation.quarantined:
-            logger.warning("in quarantine: the database was restored or copied, and nothing is sent")
+            logger.warning("in quarantine: the database was restored or copied, or lost something, and nothing is sent")
         sets = await listen_together(address.host, address.port, doors + (not apart)) if address is not None else []
         url = _url(settings, address, sets[0]) if address is not None else None
         own = None if apart or not sets else sets.pop()
@@ -186,7 +189,7 @@ def _announce(house: House, role: Role, url: str | None, as_json: bool) -> None:
         show.say("No provider is configured: payouts are refused or wait. For a sandbox bank: disburse serve --sandbox")
     if house.installation.quarantined:
         show.say(
-            "In quarantine: this database was restored or copied, so nothing is sent until persons have compared it."
+            "In quarantine: this database was restored or copied, or lost something, so nothing is sent until persons have compared it."
         )
 
 

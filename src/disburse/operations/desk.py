@@ -37,8 +37,8 @@ from disburse.operations.providers import Providers
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.operations.routing import Router
 from disburse.operations.two_steps import ExecuteAgain, Remember, Remembered
+from disburse.operations.witness import Witness, Word
 from disburse.storage import payouts as stored
-from disburse.storage import workers
 from disburse.storage.database import Database, Hope, StoreUnavailable, Transaction
 from disburse.storage.merchants import drop_tokens, highest_bucket
 from disburse.storage.vault import SealBroken, Vault
@@ -83,6 +83,7 @@ class Desk:
         self.providers = providers if providers is not None else Providers(database, world.clock, {})
         self.fees = fees
         self.absence = absence
+        self.witness = Witness(database, world, installation)
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
         self.news: Bell[tuple[int, int]] = Bell()
@@ -275,10 +276,9 @@ class Desk:
         found = await self.database.ask(lambda tx: stored.by_id(tx, shard, which))
         return list(found.values())
 
-    async def worker_seen(self, worker_id: str) -> None:
-        """Say that a worker lives."""
-        at = self.world.clock.now()
-        await self.database.run(lambda tx: workers.seen(tx, worker_id, at, forget_before=at - timedelta(days=1)))
+    async def worker_seen(self, worker_id: str) -> bool:
+        """Say that a worker lives; False while the database is none to work on (`witness.py`)."""
+        return await self.witness.beat(worker_id) in (Word.SAME, Word.VOUCHED)
 
     async def highest_bucket(self) -> int:
         """The highest bucket in use."""

@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
 
 from disburse.domain.ports import Clock, World
+from disburse.storage.lineage import Lineage
+from disburse.storage.sessions import Session, connect
 
 T = TypeVar("T")
 AccountKey = tuple[int, int, str, str]
@@ -30,6 +32,7 @@ TRANSACTION_S = 4.0
 """A transaction lives at most so long; the server ends it too."""
 
 _TRIES = 12
+_STRANGE_TRIES = 5  # somebody has to vouch for it, which takes seconds: whoever asks may ask again
 _AGAIN = (
     asyncpg.exceptions.DeadlockDetectedError,
     asyncpg.exceptions.SerializationError,
@@ -54,6 +57,10 @@ _BROKEN = (
 
 class StoreUnavailable(Exception):
     """The database did not do this in time. What was asked may have been done or not: ask again with the same ids."""
+
+
+class Strange(ConnectionError):
+    """This session leads to a database whose history nobody has vouched for yet, or to one that was left behind."""
 
 
 class GuardFailed(AssertionError):
@@ -192,7 +199,11 @@ SESSION = {**_SESSION, **_BY_KEY}
 
 
 class Database:
-    """A pool of connections as the program's own role. Get one from `open_database`."""
+    """A pool of connections as the program's own role. Get one from `open_database`.
+
+    `trusted`: the one lineage that work is done on; None: any. `met`: the latest other one that a session was found to lead to. Whoever
+    may say that it is to be trusted (`operations/witness.py`) works `anywhere`.
+    """
 
     def __init__(
         self, pool: Any, clock: Clock, random_jitter: Callable[[float, float], float], known_accounts: set[AccountKey]
@@ -201,6 +212,8 @@ class Database:
         self._clock = clock
         self._jitter = random_jitter
         self._known_accounts = known_accounts
+        self.trusted: Lineage | None = None
+        self.met: Lineage | None = None
 
     async def close(self) -> None:
         try:
@@ -224,12 +237,13 @@ class Database:
         deadline: float | None = None,
         begin: bool = True,
         hope: Hope | None = None,
+        anywhere: bool = False,
     ) -> T:
         """Run `work` in one transaction and commit it, again if need be, until `deadline` (monotonic seconds).
 
         Raises StoreUnavailable when the deadline or the number of tries is reached; everything else `work` raises passes through.
         Without `begin` every statement of the work is a transaction of its own (see `ask`). With `hope` the work is tried
-        hopefully first: it must write by one `Unit` alone.
+        hopefully first: it must write by one `Unit` alone. `anywhere`: also on a lineage that is not trusted.
         """
         rerun, hopeful = False, hope is not None and hope.tries()
         for attempt in range(_TRIES):
@@ -243,9 +257,13 @@ class Database:
                         else:
                             hope.ended(well=True)
                             return result
-                    return await self._once(work, rerun, begin)
+                    return await self._once(work, rerun, begin, anywhere=anywhere)
             except _AGAIN as fault:
                 last: BaseException = fault
+            except Strange as fault:
+                last = fault
+                if attempt >= _STRANGE_TRIES:
+                    break
             except _BROKEN as fault:
                 last, rerun = fault, True
             hopeful = False
@@ -256,11 +274,14 @@ class Database:
         raise StoreUnavailable(type(last).__name__) from last
 
     async def _once(
-        self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool, hopeful: bool = False
+        self, work: Callable[[Transaction], Awaitable[T]], rerun: bool, begin: bool, hopeful: bool = False, anywhere: bool = False
     ) -> T:
         connection = await self._pool.acquire()
         clean = False
         try:
+            clean = self._is_strange(connection, anywhere)
+            if clean:
+                raise Strange()
             if begin:
                 await connection.execute("BEGIN")
             tx = Transaction(connection, rerun, self._known_accounts, hopeful=hopeful)
@@ -284,6 +305,16 @@ class Database:
             if not clean:
                 _drop(connection)  # whatever it was doing is no longer ours
             await self._pool.release(connection)
+
+    def _is_strange(self, connection: Any, anywhere: bool) -> bool:
+        """Whether a session leads to another lineage than may be worked on. Raises Strange for one that may never be."""
+        lineage = getattr(connection, "lineage", None)
+        if self.trusted is None or lineage is None or lineage == self.trusted:
+            return False
+        if self.trusted.may_continue(lineage) and not anywhere:  # it was left behind: another session finds the present one
+            raise Strange()
+        self.met = lineage
+        return not anywhere
 
     def _learn(self, accounts: set[AccountKey]) -> None:
         if accounts:
@@ -343,8 +374,8 @@ async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool 
     """
     settings = {**SESSION, "role": "disburse_app", "search_path": "disburse"}
     try:
-        probe = await asyncpg.connect(dsn, server_settings=settings, timeout=10)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as fault:
+        probe = await connect(dsn, server_settings=settings)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as fault:
         raise StoreUnavailable(f"no connection to the database: {type(fault).__name__}") from None
     try:
         for name in ("fsync", "full_page_writes"):
@@ -360,7 +391,7 @@ async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool 
         known_accounts.clear()  # a new connection may lead to another server, which may lack the last commits of the one before
 
     pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, server_settings=settings, init=meet, reset=_keep, timeout=10,
-        max_inactive_connection_lifetime=0, max_queries=_NO_END, max_cached_statement_lifetime=0,
+        dsn, connect=cast(Any, connect), connection_class=Session, min_size=1, max_size=size, server_settings=settings, init=meet, reset=_keep,
+        timeout=10, max_inactive_connection_lifetime=0, max_queries=_NO_END, max_cached_statement_lifetime=0,
     )  # fmt: skip
     return Database(pool, world.clock, world.random.uniform, known_accounts)

@@ -14,6 +14,8 @@ from typing import Any
 
 import asyncpg
 
+from disburse.storage.sessions import connect
+
 _LOCK = 7_240_613_901  # any number, the same in every process of the house
 _PARTITIONED = "/* PARTITION BY HASH (shard) */"
 
@@ -45,7 +47,7 @@ SILENT_MS = 5000
 
 async def _starter(dsn: str) -> Any:
     ends = {name: str(SILENT_MS) for name in ("idle_session_timeout", "idle_in_transaction_session_timeout")}
-    return await asyncpg.connect(dsn, timeout=10, server_settings={"jit": "off", **ends})
+    return await connect(dsn, server_settings={"jit": "off", **ends})
 
 
 async def migrate(dsn: str, *, partitions: int = 0) -> list[str]:
@@ -66,7 +68,7 @@ async def migrate(dsn: str, *, partitions: int = 0) -> list[str]:
 
 async def make_database(dsn: str, name: str) -> None:
     """Make a database on the server behind `dsn`, when it is not there."""
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await connect(dsn)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             with contextlib.suppress(asyncpg.exceptions.DuplicateDatabaseError, asyncpg.exceptions.UniqueViolationError):

@@ -1,5 +1,7 @@
 """Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens. All of it may be late.
 
+The heartbeat is also what a failover is judged by (`operations/witness.py`): while nobody has accepted the database it is repeated.
+
 It also sees to it that no bucket is left out: a merchant may have been put into one that this worker's settings do not name.
 """
 
@@ -10,6 +12,7 @@ from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.payouts import Act
 
 SEEN_EVERY_S = 2.0
+AGAIN_S = 0.5
 _TOKENS_EVERY = 150  # rounds: five minutes
 _BATCH = 500
 
@@ -31,7 +34,9 @@ class Housekeeper:
         rounds = 0
         while True:
             try:
-                await self._desk.worker_seen(self._worker_id)
+                if not await self._desk.worker_seen(self._worker_id):
+                    await self._world.clock.sleep(AGAIN_S)
+                    continue
                 self._shards += range(len(self._shards), await self._desk.highest_bucket() + 1)
                 for shard in self._shards:
                     await self._expire(shard)
