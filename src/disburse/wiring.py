@@ -32,7 +32,8 @@ from disburse.operations.witness import Word
 from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
 from disburse.storage.database import Database, StoreUnavailable, open_database
-from disburse.storage.embedded import EmbeddedServer, EmbeddedServerFailed
+from disburse.storage.embedded import EmbeddedServer
+from disburse.storage.embedded_minded import keeping
 from disburse.storage.keyring import Keyring
 from disburse.storage.migrate import make_database, migrate
 from disburse.storage.statement import rehearse
@@ -278,7 +279,7 @@ async def working(
     paying: list[Callable[[], Coroutine[Any, Any, None]]] = []  # those that end when the database turns out to have lost something
     loops.append(partial(_warming, house))
     if house.server is not None:
-        loops.append(partial(_keeping, house, house.server))
+        loops.append(partial(keeping, house.database, house.server, house.world.clock))
     async with contextlib.AsyncExitStack() as stack:
         if api and not workers:
             watch = Watch(desk, world, poll_s=rhythm.watch_s)
@@ -382,17 +383,6 @@ async def _warming(house: House) -> None:
     """Open the connections that busy moments will want, and let them learn; who comes meanwhile is served beside it."""
     with contextlib.suppress(Exception):  # a database that is not well now is met again by whoever needs it
         await house.database.warm(min(WARM, house.settings.pool - 2), rehearse)
-
-
-async def _keeping(house: House, server: EmbeddedServer) -> None:
-    """See that the embedded server runs: its keeper restarts it, and this restarts a keeper that was killed."""
-    while True:
-        await house.world.clock.sleep(2)
-        try:
-            await house.database.ping(deadline=house.world.clock.monotonic() + 2)
-        except StoreUnavailable:
-            with contextlib.suppress(EmbeddedServerFailed):  # the next round tries again; readiness says so meanwhile
-                await asyncio.to_thread(server.start)
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
