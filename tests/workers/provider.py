@@ -37,7 +37,7 @@ from tests.clock import FakeClock
 
 CARD = read_card("4111111111111111", luhn=True)
 INSTALLATION = UUID("00000000-0000-7000-8000-000000000002")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 PAY, PAY_SILENTLY, TAKE, REFUSE, SHORT, LOSE, CLOSED, BREAK = 0, 11, 22, 33, 44, 55, 66, 77
 """What the last two digits of an amount ask the provider to do; `Provider.submit` says what each is."""

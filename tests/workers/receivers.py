@@ -31,7 +31,7 @@ from tests.api.house import House, build_house
 from tests.clock import FakeClock
 
 CARD = read_card("4111111111111111", luhn=True)
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 Behaviour = Callable[[Event, asyncio.StreamWriter], Awaitable[bool]]
