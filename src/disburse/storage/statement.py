@@ -77,7 +77,7 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "heard": (
         """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
-               ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(d.reference, a.provider_reference),
+               ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(a.provider_reference, d.reference),
                asked = CASE WHEN d.state = d.before THEN a.asked ELSE 0 END
            FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference,
                opened)
