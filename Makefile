@@ -22,7 +22,7 @@ bench: $(VENV)/.run
 	@$(BIN)/disburse bench $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts docs
