@@ -91,7 +91,7 @@ class Claimable:
 
 _CLAIMABLE = f"""{COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
         SELECT e.connector FROM evidence e
-        WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END"""
+        WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC, e.digest LIMIT 1) END"""
 _OF_CHOSEN = """chosen d JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
     JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number"""
 
@@ -128,13 +128,13 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Cl
     rows = await tx.fetch(
         f"""WITH chosen AS MATERIALIZED (
                 (SELECT payout_id, number, due_at FROM attempts
-                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
+                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at, payout_id LIMIT $4)
                 UNION ALL
                 (SELECT payout_id, number, due_at FROM attempts
                  WHERE shard = $1 AND state = 'due' AND due_at > $3
-                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at LIMIT $4)
-                ORDER BY due_at LIMIT $4)
-            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at""",
+                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at, payout_id LIMIT $4)
+                ORDER BY due_at, payout_id LIMIT $4)
+            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at, a.payout_id""",
         shard,
         now,
         now + TOO_LATE,
@@ -160,11 +160,11 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
     """
     rows = await tx.fetch(
         """(SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
-            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at, payout_id LIMIT $4)
            UNION ALL
            (SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
-            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
-           ORDER BY ask_at LIMIT $4""",
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at, payout_id LIMIT $4)
+           ORDER BY ask_at, payout_id LIMIT $4""",
         shard,
         now,
         now + TOO_LATE,
@@ -176,7 +176,7 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
 async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:
     """Payouts that nobody executed in time: (payout, merchant)."""
     rows = await tx.fetch(
-        """SELECT payout_id, merchant_id FROM expiries WHERE shard = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3""",
+        """SELECT payout_id, merchant_id FROM expiries WHERE shard = $1 AND expires_at <= $2 ORDER BY expires_at, payout_id LIMIT $3""",
         shard,
         now,
         limit,

@@ -101,7 +101,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
     )
     evidence = await tx.fetch(
         """SELECT attempt, connector, kind, verdict, detail, effect, heard_at, actor FROM evidence
-           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at""",
+           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at, digest""",
         shard,
         [attempt.end_to_end_id for attempt in attempts if attempt.end_to_end_id is not None],
     )
