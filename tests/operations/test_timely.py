@@ -16,7 +16,7 @@ from disburse.domain.outcomes import Settled
 from disburse.domain.payout import Payout
 from disburse.operations import merchants, timely
 from disburse.operations.merchants import TopUp
-from disburse.operations.payouts import Act
+from disburse.operations.payouts import Act, Found
 from disburse.storage import schedules
 from tests.operations.ruled import limit, rule
 from tests.operations.shop import Shop
@@ -27,7 +27,9 @@ DAY = timedelta(days=1)
 async def scheduled(shop: Shop, merchant: int, reference: str, after: timedelta, amount: int = 1000) -> Payout:
     """A payout that is to be sent so long after the database's now."""
     at = await shop.database_now() + after
-    return (await shop.create(replace(shop.draft(merchant, reference, amount), execute_at=at)))[0].payout
+    found = (await shop.create(replace(shop.draft(merchant, reference, amount), execute_at=at)))[0]
+    assert isinstance(found, Found)
+    return found.payout
 
 
 async def fall_due(shop: Shop, *acts: Act) -> int:
