@@ -282,11 +282,11 @@ def _state(found: Found, merchant: Merchant) -> bytes:
 
 
 def _found(result: Found | Refusal) -> Found:
-    """What a create command came to. Raises Refused: 103 for too little money, and for a limit that leaves room another day; 106 where
+    """What a create command came to. Raises Refused: 103 for too little money, and for a limit that leaves room another day; 122 where
     no single payout may be so large; -32603 for what a recognised merchant cannot meet.
     """
     if isinstance(result, Found):
         return result
     if isinstance(result, LimitReached):
-        raise Refused(Code.SUM_ABOVE_MAXIMUM if result.limit.period is Period.PAYOUT else Code.SUM_ABOVE_BALANCE)
+        raise Refused(Code.NO_ROUTE if result.limit.period is Period.PAYOUT else Code.SUM_ABOVE_BALANCE)
     raise Refused(Code.SUM_ABOVE_BALANCE if isinstance(result, InsufficientFunds) else Code.INTERNAL)
