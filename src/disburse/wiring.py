@@ -55,6 +55,8 @@ WARM = 4
 """Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
 REST_S = 0.002
 """After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
+HINT_S = 0.05
+"""At most one NOTIFY of a kind from a process in so long: each is a transaction, and wakes every process."""
 
 
 def _nothing(*_: Any) -> None:
@@ -264,7 +266,7 @@ class Hint:
             await self._pace.rest()
             with contextlib.suppress(Exception):  # a hint: whatever is wrong with the database, others report it
                 await self._house.database.notify(self._channel)
-            await self._house.world.clock.sleep(0.02)
+            await self._house.world.clock.sleep(HINT_S)
 
 
 @contextlib.asynccontextmanager
