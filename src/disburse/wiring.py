@@ -323,9 +323,7 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
     """One of each, under one name that no other process has."""
     worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
-    limits = SenderLimits(
-        window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s
-    )
+    limits = SenderLimits(window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s)
     inquirer = Inquirer(
         house.desk, house.connectors, house.world, worker, shards=shards,
         limits=InquirerLimits(batch=rhythm.questions, call_s=settings.call_s, poll_s=rhythm.poll_s), asked=house.gauges.asked,

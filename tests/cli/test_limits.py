@@ -59,16 +59,16 @@ def test_two_agree_to_a_payout(commands: Commands, office: dict[str, str]) -> No
     digest = waiting[large]["digest"]
     assert set(waiting) == {large, refused} and (waiting[large]["needed"], waiting[large]["state"]) == (2, "waiting")
     assert large in commands("approvals", "list").out and digest in commands("approvals", "show", large).out
-    anna = {"DISBURSE_OPERATOR": office["Anna"]}
-    assert commands("approvals", "approve", large, **anna).code == 2, "what was seen has to be named"
+    anna = office["Anna"]
+    assert commands("approvals", "approve", large, DISBURSE_OPERATOR=anna).code == 2, "what was seen has to be named"
     assert commands.no("approvals", "approve", large, "--digest", digest)["name"] == "needs_operator"
-    assert commands.no("approvals", "approve", large, "--digest", "00000000", **anna)["name"] == "changed_since"
-    assert commands.ok("approvals", "approve", large, "--digest", digest[:12], **anna)["effect"] == "waiting"
-    assert commands.no("approvals", "approve", large, "--digest", digest, **anna)["name"] == "said_before"
+    assert commands.no("approvals", "approve", large, "--digest", "00000000", DISBURSE_OPERATOR=anna)["name"] == "changed_since"
+    assert commands.ok("approvals", "approve", large, "--digest", digest[:12], DISBURSE_OPERATOR=anna)["effect"] == "waiting"
+    assert commands.no("approvals", "approve", large, "--digest", digest, DISBURSE_OPERATOR=anna)["name"] == "said_before"
     assert "1 more operator has to agree" in commands.ok("explain", large)["why"]
     done = commands.ok("approvals", "approve", large, "--digest", digest, DISBURSE_OPERATOR=office["Boris"])
     assert (done["effect"], done["state"], [one["name"] for one in done["answers"]]) == ("queued", "approved", ["Anna", "Boris"])
-    assert "cancelled" in commands("approvals", "refuse", refused, "--why", "twice", **anna).out
+    assert "cancelled" in commands("approvals", "refuse", refused, "--why", "twice", DISBURSE_OPERATOR=anna).out
     shown = commands.ok("payout", "show", refused)
     assert (shown["state"], shown["reason"], shown["approvals"][0]["answers"][0]["why"]) == ("cancelled", "approval_refused", "twice")
     assert commands.ok("approvals", "list")["approvals"] == []
