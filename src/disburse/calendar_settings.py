@@ -17,8 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from disburse.domain.calendar import Calendar, Calendars
-from disburse.domain.limits import zone_of
 from disburse.settings import BadSettings, nearest
+from disburse.storage.zones import zone_of
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES: Final = ["time_zone", "days", "opens", "cut_off", "holidays"]
@@ -28,7 +28,7 @@ class _Table(msgspec.Struct, frozen=True):
     """One rail's table. TOML has times and dates of its own; they are taken as well as text."""
 
     time_zone: str = "UTC"
-    days: list[str] = list(_DAYS)
+    days: list[str] = msgspec.field(default_factory=lambda: list(_DAYS))
     opens: str | time = "00:00"
     cut_off: str | time | None = None
     holidays: list[str | date] = []
