@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys')"
+_APPEND_ONLY = """('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys',
+    'limit_uses', 'approval_needs', 'approvals')"""
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -34,7 +35,13 @@ _UNIQUE = """VALUES
     ('provider_operations_pkey', 'provider_operations', 'connector reference', NULL),
     ('idempotency_keys_pkey', 'idempotency_keys', 'shard merchant_id key_digest', NULL),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
-    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
+    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL),
+    ('schedules_pkey', 'schedules', 'shard payout_id', NULL),
+    ('unfunded_pkey', 'unfunded', 'shard merchant_id number', NULL),
+    ('limit_uses_pkey', 'limit_uses', 'shard payout_id', NULL),
+    ('limit_counters_pkey', 'limit_counters', 'shard merchant_id currency period starts_on scope', NULL),
+    ('approval_needs_pkey', 'approval_needs', 'shard subject_id digest', NULL),
+    ('approvals_pkey', 'approvals', 'shard subject_id digest actor', NULL)"""
 
 # Name of the constraint, its table, a phrase of ours that it must contain.
 _CHECKED = """VALUES
@@ -52,14 +59,13 @@ _CHECKED = """VALUES
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators', 'provider_operations', 'idempotency_keys')"""
+    'operators', 'provider_operations', 'idempotency_keys', 'approval_needs', 'approvals')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, whose operations are and "
-        "what keys came to, nor "
-        "become a role that can.",
+        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, approvals, whose operations are, "
+        "what keys came to and what of limits is used, nor become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)
