@@ -27,7 +27,16 @@ from disburse.domain.destinations import (
     read_usdt,
     read_webmoney,
 )
-from disburse.domain.money import DIGITS, BadAmount, BadCurrency, Money, minor_text, read_amount, read_currency, read_positive_amount
+from disburse.domain.money import (
+    DIGITS,
+    BadAmount,
+    BadCurrency,
+    Money,
+    minor_text,
+    read_amount,
+    read_currency,
+    read_positive_amount,
+)
 from disburse.domain.refusals import Fault, Refusal
 
 LONGEST_REFERENCE: Final = 200

@@ -9,29 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, Final, Literal
 
-import msgspec
-
-from disburse.protocols.registry_csv import read_csv
-from disburse.protocols.registry_rows import DEFAULT_LIMITS, Declared, Found, Limits, Refused, Row
-
-CHUNK_ROWS: Final = 1000
-"""About so many rows come at once."""
+from disburse.protocols.registry_csv import open_csv
+from disburse.protocols.registry_rows import (
+    DEFAULT_LIMITS,
+    DEFAULT_OPTIONS,
+    Declared,
+    Found,
+    Limits,
+    Options,
+    Row,
+)
 
 _ZIP: Final = b"PK\x03\x04"
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What a person says about a file when looking at it is not enough; None lets us look.
-
-    `separator`: ",", ";" or a tab. `encoding`: utf-8, utf-16-le, utf-16-be or windows-1251. `header`: whether the first row is one.
-    `sheet`: the name of the sheet to read. `currency`: of rows whose file has no column for it (UnitPay's layout: RUB unless told).
-    """
-
-    separator: str | None = None
-    encoding: str | None = None
-    header: bool | None = None
-    sheet: str | None = None
-    currency: str = ""
 
 
 class Reading(Iterator[list[Row]]):
@@ -58,11 +47,14 @@ def read(
     *,
     kind: Literal["auto", "csv", "xlsx", "unitpay", "jsonl"] = "auto",
     limits: Limits = DEFAULT_LIMITS,
-    options: Options = Options(),
+    options: Options = DEFAULT_OPTIONS,
 ) -> Reading:
     """Begin to read a registry from a binary file that can be sought in. Memory does not grow with the file.
 
     `auto` tells XLSX and JSON lines by their first bytes, and takes the rest for CSV; UnitPay's layout must be named. Control rows are
     given in `declared`; whoever judges the rows compares them (`domain/registry.Tally`). Raises Refused, here and while iterating.
     """
-    raise AssertionError
+    file.seek(0)
+    if kind == "auto":
+        kind = "xlsx" if file.read(len(_ZIP)) == _ZIP else "csv"
+    return Reading(*open_csv(file, limits, options, unitpay=kind == "unitpay"))

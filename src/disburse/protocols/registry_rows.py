@@ -92,6 +92,23 @@ class Limits(msgspec.Struct, frozen=True):
 DEFAULT_LIMITS: Final = Limits()
 
 
+class Options(msgspec.Struct, frozen=True):
+    """What a person says about a file when looking at it is not enough; None lets us look.
+
+    `separator`: ",", ";" or a tab. `encoding`: utf-8, utf-16-le, utf-16-be or windows-1251. `header`: whether the first row is one.
+    `sheet`: the name of the sheet to read. `currency`: of rows whose file has no column for it (UnitPay's layout: RUB unless told).
+    """
+
+    separator: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    sheet: str | None = None
+    currency: str = ""
+
+
+DEFAULT_OPTIONS: Final = Options()
+
+
 class Refused(Exception):
     """The whole file cannot be taken. The text says what is wrong and what to do, and repeats nothing that could be secret.
 
