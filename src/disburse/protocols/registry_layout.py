@@ -6,6 +6,7 @@ an amount or a card is right (`domain/`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -137,15 +138,17 @@ def fault_of_text(text: str, longest: int) -> str | None:
     """What is wrong with a text as such: too long, NUL, control characters; None when nothing is."""
     if len(text) > longest:
         return f"has more than {longest} characters"
+    if _BROKEN.search(text) is not None:
+        return "has bytes that are not of the file's encoding"
     if text.isprintable():
         return None
     if "\0" in text:
         return "holds a NUL"
-    controls = text.translate(_NO_CONTROLS)
-    return None if controls == text else "holds a line break, a tab or another control character"
+    return "holds a line break, a tab or another control character" if _CONTROLS.search(text) is not None else None
 
 
-_NO_CONTROLS: Final = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)])
+_BROKEN: Final = re.compile("[\ud800-\udfff\ufffd]")
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _destination(rail: str, to: str, bank: str, name: str, found: list[Fault]) -> dict[str, str]:
