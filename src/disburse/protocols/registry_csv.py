@@ -173,7 +173,7 @@ class _Rows:
         rows: list[Row] = []
         number, make, header = self._number, self._layout.row, self._table.header_line
         for line, cells in enumerate(cells_of, first):
-            if not "".join(cells).strip():
+            if (not cells or not cells[0] or cells[0].isspace()) and not "".join(cells).strip():
                 self._blank += 1
                 continue
             if line == header:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from disburse.protocols.registry_rows import DEFAULT_LIMITS, Declared, Fault, Limits, Refused, Row, shown
@@ -72,7 +73,7 @@ class Layout:
         self._limits, self._decimal_comma, self._currency = limits, decimal_comma, currency
         place = {column: index for index, column in enumerate(columns)}
         nowhere = len(columns)  # rows get one empty cell behind the others
-        self._places = tuple(place.get(name, nowhere) for name in ORDER)
+        self._pick = itemgetter(*(place.get(name, nowhere) for name in ORDER))
         self._specific = [(place[name], name, rail) for name, rail in _SPECIFIC.items() if name in place]
         self._bik = place.get("bik")
 
@@ -83,12 +84,11 @@ class Layout:
             if len(cells) < wide or any(cell.strip() for cell in cells[wide:]):
                 return unreadable(number, line, f"has {len(cells)} columns and not {wide}")
             cells = cells[:wide]
-        found = list(faults)
+        found = list(faults) if faults else []
         if suspect:
             found += self._form(cells)
-        cells = [cell.strip() for cell in cells]
-        cells.append("")
-        reference, rail, to, bank, amount, currency, comment, name, at = [cells[place] for place in self._places]
+        cells = [*map(str.strip, cells), ""]
+        reference, rail, to, bank, amount, currency, comment, name, at = self._pick(cells)
         rail = RAILS.get(rail) or RAILS.get(_folded(rail), rail)
         if self._specific or self._bik is not None:
             to, bank = self._chosen(cells, rail, to, bank, found)
@@ -96,7 +96,7 @@ class Layout:
             amount = _with_dot(amount)
         return Row(
             number, line, reference or None, rail, _destination(rail, to, bank, name, found), amount,
-            currency or self._currency, comment or None, at or None, tuple(found),
+            currency or self._currency, comment or None, at or None, tuple(found) if found else (),
         )  # fmt: skip
 
     def _form(self, cells: list[str]) -> list[Fault]:
