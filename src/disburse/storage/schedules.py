@@ -15,7 +15,7 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tu
     """Payouts (with their merchants) whose time has come, the longest overdue first."""
     rows = await tx.fetch(
         """SELECT payout_id, merchant_id FROM schedules
-           WHERE shard = $1 AND done_at IS NULL AND look_at <= $2 ORDER BY look_at LIMIT $3""",
+           WHERE shard = $1 AND done_at IS NULL AND look_at <= $2 ORDER BY look_at, payout_id LIMIT $3""",
         shard,
         now,
         limit,
