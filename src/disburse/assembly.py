@@ -129,6 +129,7 @@ def _rest(house: House) -> RestDoor:
         members=members,
         accepted=accepted_member_ids(members),
         minimums=house.settings.minimums,
+        to_loopback=house.settings.webhooks_to_loopback,
     )
 
 

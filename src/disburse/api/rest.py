@@ -5,6 +5,7 @@ behind); then, under the merchant's lock, the key, the reference, and only after
 (`operations/keyed.py`). What is not known and what is somebody else's look the same. Beside this file:
 
 * `rest_orders.py`: the payee and the amount of a request;
+* `rest_events.py`, `rest_webhooks.py`, `rest_api_keys.py`: what stands beside payouts;
 * `rest_words.py`: what a merchant may see, and refusals as problems.
 
 May not live here: SQL, HTTP, sockets. No card, phone or key leaves this room but sealed, digested or masked.
@@ -22,12 +23,14 @@ import msgspec
 from disburse.api import rest_words as words
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
-from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, read_money
+from disburse.api.rest_api_keys import ApiKeyDesk
+from disburse.api.rest_events import STREAM_S, EventDesk
+from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, own_id, read_money
+from disburse.api.rest_webhooks import WebhookDesk
 from disburse.api.rest_words import BelowMinimum, PayoutsDenied, PayoutsOff, UnknownBank, refused
 from disburse.data import SbpMember
 from disburse.domain.destinations import Rail
 from disburse.domain.fees import fee
-from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR
 from disburse.domain.payout import Payout
@@ -40,9 +43,10 @@ from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
 from disburse.operations.payouts import CreatePayout
+from disburse.operations.recognise import Caller
 from disburse.operations.secrets import digest
 from disburse.protocols import rest_messages as m
-from disburse.protocols.rest import encode, faulty, read_bearer, read_body, read_cursor, read_id, read_key, read_query
+from disburse.protocols.rest import encode, faulty, read_bearer, read_body, read_cursor, read_key, read_query
 from disburse.protocols.rest_problems import Refused, bad, encode_problem
 from disburse.protocols.rest_routes import Name, Route, WrongMethod, find_route
 from disburse.protocols.wire import WireAnswer, WireRequest
@@ -63,7 +67,7 @@ class RestDoor:
     """Answers everything below `/v1/`. One per process.
 
     `members`: the banks that are listed, `accepted` those a payout may name. `minimums`: minor units by rail that an amount
-    in roubles must be above.
+    in roubles must be above. `longest_wait_s`: nobody waits longer for events. `to_loopback`: webhook endpoints on this machine are taken.
     """
 
     bounds_itself = True
@@ -77,6 +81,8 @@ class RestDoor:
         accepted: frozenset[str],
         minimums: Mapping[str, int],
         answer_within_s: float = ANSWER_WITHIN_S,
+        longest_wait_s: float = STREAM_S,
+        to_loopback: bool = False,
     ) -> None:
         self._desk = desk
         self._clock = world.clock
@@ -84,20 +90,25 @@ class RestDoor:
         self._minimums = dict(minimums)
         self._begin_within_s = answer_within_s * _BEGIN
         self._in_time = Within(world.clock, answer_within_s)
+        self._events = EventDesk(desk, longest_s=longest_wait_s)
+        self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
+        self._api_keys = ApiKeyDesk(desk)
         self._banks = m.Banks(items=[m.Bank(id=one.member_id, name=one.name, name_en=one.name_en) for one in members])
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         """The answer to a request. Raises only what is our own mistake."""
         begin_by = self._clock.monotonic() + self._begin_within_s
-        writes = request.method == "POST"
+        writes = request.method not in ("GET", "HEAD")
         try:
             with self._in_time():
                 bearer = read_bearer(request)
                 route, identifier = find_route(request.method, request.path)
-                merchant = await self._desk.recognition.by_api_key(bearer)
-                if merchant is None:
+                caller = await self._desk.recognition.by_api_key(bearer)
+                if caller is None:
                     raise Refused("unauthorized")
-                return await self._serve(route, identifier, merchant, request, begin_by)
+                if route.room != "events":
+                    return await self._serve(route, identifier, caller, request, begin_by)
+            return await self._events.answer(route, caller.merchant, request)  # may wait longer than an answer takes
         except WrongMethod as wrong:
             return _with(encode_problem(wrong), ("allow", ", ".join(wrong.allowed)))
         except Refused as problem:
@@ -114,9 +125,13 @@ class RestDoor:
         """The answer to a request that the door did not get, or did not answer."""
         return encode_problem(Refused(_PROBLEMS[why]))
 
-    async def _serve(
-        self, route: Route, identifier: str, merchant: Merchant, request: WireRequest, begin_by: float
-    ) -> WireAnswer:
+    async def _serve(self, route: Route, identifier: str, caller: Caller, request: WireRequest, begin_by: float) -> WireAnswer:
+        merchant = caller.merchant
+        match route.room:
+            case "webhooks":
+                return await self._webhooks.answer(route, merchant, identifier, request)
+            case "api_keys":
+                return await self._api_keys.answer(route, caller, identifier, request)
         match route.name:
             case "create":
                 return await self._create(merchant, request, begin_by)
@@ -141,6 +156,7 @@ class RestDoor:
                 return encode(200, self._rails(merchant))
             case "banks":
                 return encode(200, self._banks)
+        raise AssertionError(f"nobody answers {route.name}")
 
     # --- making and moving payouts ---
 
@@ -184,7 +200,7 @@ class RestDoor:
     async def _act(self, act: Name, merchant: Merchant, identifier: str, request: WireRequest, begin_by: float) -> WireAnswer:
         key = read_key(request)
         read_body(request, m.Nothing)
-        payout_id = _own_id(merchant, identifier)
+        payout_id = own_id(merchant, identifier)
         command = ActOnce(
             self._desk.act(merchant, payout_id, actor_of(merchant)),
             self._named(merchant, key, act, [str(payout_id)]),
@@ -199,7 +215,7 @@ class RestDoor:
     # --- looking ---
 
     async def _find(self, merchant: Merchant, identifier: str, begin_by: float) -> Payout:
-        act = self._desk.act(merchant, _own_id(merchant, identifier), actor_of(merchant))
+        act = self._desk.act(merchant, own_id(merchant, identifier), actor_of(merchant))
         found = await self._desk.look_by_id(merchant, act, deadline=begin_by)
         if isinstance(found, Refusal):
             raise found
@@ -256,14 +272,6 @@ def _switched_off(merchant: Merchant) -> Refusal | None:
     if merchant.payouts == "denied":
         return PayoutsDenied()
     return None if merchant.payouts == "on" else PayoutsOff()
-
-
-def _own_id(merchant: Merchant, identifier: str) -> UUID:
-    """The id in a path. Raises Refused for what can be no id of this merchant's: it looks like one that is not there."""
-    text = read_id(identifier)
-    if text is None or shard_of_payout(UUID(text)) != merchant.shard:
-        raise Refused("not_found")
-    return UUID(text)
 
 
 def _with(answer: WireAnswer, *headers: tuple[str, str]) -> WireAnswer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, assert_never
+from uuid import UUID
 
 from disburse.domain.destinations import (
     BadDestination,
@@ -18,12 +19,13 @@ from disburse.domain.destinations import (
     read_usdt,
     read_webmoney,
 )
+from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
 from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import CreatePayout
-from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty
+from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty, read_id
 from disburse.protocols.rest_messages import (
     FieldFault,
     NewPayout,
@@ -35,6 +37,7 @@ from disburse.protocols.rest_messages import (
     ToPurse,
     ToWallet,
 )
+from disburse.protocols.rest_problems import Refused
 
 SURFACE: Final = "own"
 """Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
@@ -47,6 +50,22 @@ DETAILS: Final = {rail: [field, *(["bank"] if rail == "sbp" else ["bik"] if rail
 def actor_of(merchant: Merchant) -> str:
     """The name under which this door's deeds stand in events and postings."""
     return f"merchant:{merchant.merchant_id}/{SURFACE}"
+
+
+def uuid_of(identifier: str) -> UUID:
+    """The id in a path. Raises Refused for what can be no id: it looks like one that is not there."""
+    text = read_id(identifier)
+    if text is None:
+        raise Refused("not_found")
+    return UUID(text)
+
+
+def own_id(merchant: Merchant, identifier: str) -> UUID:
+    """As `uuid_of`, for ids with a bucket inside: those of another bucket are none of this merchant's."""
+    found = uuid_of(identifier)
+    if shard_of_payout(found) != merchant.shard:
+        raise Refused("not_found")
+    return found
 
 
 def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayout:

@@ -142,6 +142,7 @@ async def serve_front(
 
     def stopping() -> None:
         front.health.stopping = True
+        house.desk.news.close()  # who waits for events is answered now, and asks another process
         on_stopping()
 
     for loop in loops:

@@ -4,7 +4,7 @@ Lives here: who asks (the bearer key), the Idempotency-Key, JSON bodies, queries
 live here: what a card or an amount must look like (`domain/`), which path takes what (`rest_routes.py`), I/O.
 
 One JSON parser reads all (`wire.read_json_object`): repeated names, NaN, half characters and deep nesting never get further.
-No field of this surface is a number, so that every number in a body is a fault at its place.
+Whole numbers count hours and events; money is text, so that a number in its place is a fault there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ LONGEST_COMMENT: Final = 1000
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]{1,200})")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_COUNT: Final = re.compile(r"[0-9]{1,18}")
+_WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _PLACE: Final = re.compile(r"[0-9a-f]{1,32}")
 _AT: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`\Z")
 _NAMED: Final = re.compile(r"field `([^`]*)`")
@@ -71,6 +72,16 @@ def read_key(request: WireRequest) -> str | None:
     if _KEY.fullmatch(text) is None or '"' in text:
         raise bad("Idempotency-Key", "is not one text of 1 to 255 printable ASCII characters without spaces and quotes")
     return text
+
+
+def read_last_event_id(request: WireRequest) -> int | None:
+    """The number of the event that a program of server-sent events had last; None where it says none. Raises Refused."""
+    text = request.headers.get("last-event-id")
+    if not text:
+        return None
+    if _COUNT.fullmatch(text) is None or len(text) > 15:
+        raise bad("Last-Event-ID", "is not the number of an event")
+    return int(text)
 
 
 def read_id(text: str) -> str | None:
@@ -134,9 +145,9 @@ def write_query(message: msgspec.Struct) -> str:
 
 
 def _counted(value: JsonValue) -> Any:
-    """A body in plain types; a number becomes one, whatever it was: no field takes it."""
+    """A body in plain types. A whole number is one; any other number is one that no field takes."""
     if isinstance(value, Number):
-        return 0
+        return int(value) if _WHOLE.fullmatch(value) is not None else 0.5
     if isinstance(value, list):
         return [_counted(item) for item in value]
     if isinstance(value, dict):

@@ -16,7 +16,7 @@ import msgspec
 from disburse.protocols.rest_messages import Problem
 from disburse.protocols.rest_problems import KINDS, PROBLEM, URN
 from disburse.protocols.rest_routes import ANYWHERE, ROUTES, Route
-from disburse.protocols.wire import JSON
+from disburse.protocols.wire import EVENT_STREAM, JSON
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = """Pays money out: each payout exactly once.
@@ -64,7 +64,10 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
         required = any(name == "required" and value for name, value in components[route.body.__name__].items())
         operation["requestBody"] = {"required": required, "content": {JSON: {"schema": schema_of[route.body]}}}
     answers = {
-        str(status): {"description": (kind.__doc__ or "").split("\n")[0], "content": {JSON: {"schema": schema_of[kind]}}}
+        str(status): {
+            "description": (kind.__doc__ or "").split("\n")[0],
+            "content": {EVENT_STREAM: {"schema": {"type": "string"}}} if route.stream else {JSON: {"schema": schema_of[kind]}},
+        }
         for status, kind in sorted(route.answers.items())
     }
     operation["responses"] = answers | _problems(route, schema_of[Problem])
