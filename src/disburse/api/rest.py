@@ -5,7 +5,7 @@ behind); then, under the merchant's lock, the key, the reference, and only after
 (`operations/keyed.py`). What is not known and what is somebody else's look the same. Beside this file:
 
 * `rest_orders.py`: the payee and the amount of a request;
-* `rest_events.py`, `rest_webhooks.py`, `rest_api_keys.py`: what stands beside payouts;
+* `rest_payees.py`, `rest_events.py`, `rest_webhooks.py`, `rest_api_keys.py`: what stands beside payouts;
 * `rest_words.py`: what a merchant may see, and refusals as problems.
 
 May not live here: SQL, HTTP, sockets. No card, phone or key leaves this room but sealed, digested or masked.
@@ -26,10 +26,11 @@ from disburse.api.lateness import Within
 from disburse.api.rest_api_keys import ApiKeyDesk
 from disburse.api.rest_events import STREAM_S, EventDesk
 from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, own_id, read_money
+from disburse.api.rest_payees import PayeeDesk
 from disburse.api.rest_webhooks import WebhookDesk
 from disburse.api.rest_words import BelowMinimum, PayoutsDenied, PayoutsOff, UnknownBank, refused
 from disburse.data import SbpMember
-from disburse.domain.destinations import Rail
+from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import fee
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR
@@ -38,10 +39,12 @@ from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import NoRoute
 from disburse.operations import listing
+from disburse.operations.balances import balances_as_of, balances_of
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
+from disburse.operations.payees import DestinationRetired
 from disburse.operations.payouts import CreatePayout
 from disburse.operations.recognise import Caller
 from disburse.operations.secrets import digest
@@ -93,6 +96,7 @@ class RestDoor:
         self._events = EventDesk(desk, longest_s=longest_wait_s)
         self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
         self._api_keys = ApiKeyDesk(desk)
+        self._payees = PayeeDesk(desk, accepted=accepted)
         self._banks = m.Banks(items=[m.Bank(id=one.member_id, name=one.name, name_en=one.name_en) for one in members])
 
     async def answer(self, request: WireRequest) -> WireAnswer:
@@ -130,6 +134,8 @@ class RestDoor:
         match route.room:
             case "webhooks":
                 return await self._webhooks.answer(route, merchant, identifier, request)
+            case "payees":
+                return await self._payees.answer(route, merchant, identifier, request)
             case "api_keys":
                 return await self._api_keys.answer(route, caller, identifier, request)
         match route.name:
@@ -139,6 +145,8 @@ class RestDoor:
                 return await self._act(route.name, merchant, identifier, request, begin_by)
             case "list":
                 return encode(200, await self._list(merchant, read_query(request, m.PayoutsAsked), begin_by))
+            case "balances":
+                return encode(200, await self._balances(merchant, read_query(request, m.BalancesAsked)))
             case "top_ups":
                 return encode(200, await self._top_ups(merchant, read_query(request, m.TopUpsAsked)))
             case "fee_quote":
@@ -150,8 +158,6 @@ class RestDoor:
             case "explain":
                 told = await read_story(self._desk, await self._find(merchant, identifier, begin_by))
                 return encode(200, words.explanation(told, self._clock.now()))
-            case "balances":
-                return encode(200, words.balances(await listing.balances_of(self._desk.database, merchant)))
             case "rails":
                 return encode(200, self._rails(merchant))
             case "banks":
@@ -165,9 +171,11 @@ class RestDoor:
         if key is None and order.reference is None:
             why = "is missing, and so is an Idempotency-Key: without either of them a retry would pay twice"
             raise faulty([m.FieldFault(field="reference", why=why)])
-        draft = draft_order(self._desk, merchant, order)
-        asked = [draft.fingerprint.hex(), draft.reference, draft.execute, order.destination.name, draft.comment]
-        objection = self._objection(merchant, draft, order)
+        target = await self._payees.target(merchant, order)
+        draft, destination = draft_order(self._desk, merchant, order, target.destination if target is not None else None)
+        name = order.destination.name if order.destination is not None else destination.name
+        asked = [draft.fingerprint.hex(), draft.reference, draft.execute, name, draft.comment]
+        objection = DestinationRetired() if target is not None and target.retired else self._objection(merchant, draft, destination)
         command = CreateOnce(
             draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)
         )
@@ -183,9 +191,9 @@ class RestDoor:
         content = msgspec.json.encode(["request:1", act, *asked])
         return RequestName(digest(key), self._desk.vault.fingerprint(content, merchant.merchant_id))
 
-    def _objection(self, merchant: Merchant, draft: CreatePayout, order: m.NewPayout) -> Refusal | None:
+    def _objection(self, merchant: Merchant, draft: CreatePayout, destination: Destination) -> Refusal | None:
         """Why a well-formed payout may not be made now, if it may not. Money is asked for under the lock."""
-        if isinstance(order.destination, m.ToPhone) and (order.destination.bank or merchant.sbp_bank) not in self._accepted:
+        if destination.rail is Rail.SBP and destination.bank not in self._accepted:
             return UnknownBank()
         off = _switched_off(merchant)
         if off is not None:
@@ -242,6 +250,13 @@ class RestDoor:
         if found is None and busy:
             raise Refused("not_begun", "A payout of this reference is being made now.")
         return words.payouts(listing.Page([found] if found is not None else [], None))
+
+    async def _balances(self, merchant: Merchant, asked: m.BalancesAsked) -> m.Balances:
+        if asked.at is None:
+            return words.balances(await balances_of(self._desk.database, merchant))
+        if asked.at.year not in _YEARS:
+            raise bad("at", "is out of its range")
+        return words.balances(await balances_as_of(self._desk.database, merchant, asked.at), asked.at)
 
     async def _top_ups(self, merchant: Merchant, asked: m.TopUpsAsked) -> m.TopUps:
         before = read_cursor(asked.cursor, bits=128)

@@ -68,17 +68,17 @@ def own_id(merchant: Merchant, identifier: str) -> UUID:
     return found
 
 
-def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayout:
-    """The payout that is asked for, drafted. Raises Refused naming every field that is wrong."""
+def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destination | None = None) -> tuple[CreatePayout, Destination]:
+    """The payout that is asked for, drafted, and where it goes: to `saved` if there is one. Raises Refused naming every field that is wrong."""
     faults: list[FieldFault] = []
     money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
-    destination = _destination(order.destination, merchant, faults)
+    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
     if faults or money is None or destination is None:
         raise faulty(faults)
-    return desk.draft(
+    draft = desk.draft(
         merchant,
         destination,
         money,
@@ -90,6 +90,7 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayou
         comment=order.comment or None,
         sandbox_only=money.currency == TEST_CURRENCY,
     )
+    return draft, destination
 
 
 def read_money(text: str, currency: str, faults: list[FieldFault], *, at: str, of: str) -> Money | None:
@@ -121,7 +122,8 @@ def _judge_reference(reference: str | None, faults: list[FieldFault], field: str
         faults.append(FieldFault(field=field, why="holds an invisible character, or white space at an end"))
 
 
-def _destination(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+def read_to(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+    """Where money is to go; None, and a fault at the field, for what can be no destination."""
     try:
         found = _reader(to, merchant)()
         return found.named(to.name) if to.name is not None else found

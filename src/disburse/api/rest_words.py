@@ -20,6 +20,7 @@ from disburse.operations.api_keys import ApiKeyEnded, NoSuchApiKey, OwnApiKey, T
 from disburse.operations.explain import Story, explain
 from disburse.operations.keyed import KeyReused, NotExecutable, ReferenceReused, Remembered
 from disburse.operations.listing import Page, TopUpRow
+from disburse.operations.payees import NoSuchDestination, NoSuchPayee, PayeeReused, TooManyDestinations
 from disburse.operations.payouts import InsufficientFunds, NoSuchPayout
 from disburse.operations.webhooks import NoSuchEvents, NoSuchWebhook, ResendUnderWay, TooManyWebhooks
 from disburse.protocols import rest_messages as m
@@ -51,10 +52,11 @@ class UnknownBank(Refusal):
 _NAMES: Final[dict[type[Refusal], str]] = {
     NotExecutable: "wrong_state", NoSuchPayout: "not_found", NoSuchWebhook: "not_found", NoSuchApiKey: "not_found",
     TooManyWebhooks: "too_many", TooManyApiKeys: "too_many", OwnApiKey: "own_key", ApiKeyEnded: "key_ended",
+    NoSuchPayee: "not_found", NoSuchDestination: "not_found", PayeeReused: "reference_reused", TooManyDestinations: "too_many",
 }  # fmt: skip
 _TELLING: Final = (
     InsufficientFunds, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused, NoSuchEvents, ResendUnderWay, TooManyWebhooks,
-    TooManyApiKeys, OwnApiKey,
+    TooManyApiKeys, OwnApiKey, PayeeReused, TooManyDestinations, NoSuchDestination,
 )  # fmt: skip
 """Refusals whose own words are told; they hold nothing of what was sent."""
 
@@ -132,14 +134,15 @@ def explanation(told: Story, now: datetime) -> m.Explanation:
     return m.Explanation(payout=payout(told.payout), why=without_numbers(words.why), next=further, lines=lines)
 
 
-def balances(books: Mapping[str, Mapping[str, int]]) -> m.Balances:
-    """A merchant's money, by currency."""
+def balances(books: Mapping[str, Mapping[str, int]], at: datetime | None = None) -> m.Balances:
+    """A merchant's money, by currency; as of `at`, or now."""
     kinds = {"available": AVAILABLE, "held": HELD, "in_flight": "in_flight", "in_doubt": "in_doubt"}
     return m.Balances(
         items=[
             m.Balance(**{name: _amount(accounts.get(account, 0), currency) for name, account in kinds.items()})
             for currency, accounts in sorted(books.items())
-        ]
+        ],
+        at=at,
     )
 
 

@@ -27,6 +27,7 @@ PAYOUT_TYPES: Final = (
 TYPES: Final = (
     *PAYOUT_TYPES, "top_up", "top_up.reversed", "withdrawal", "merchant.changed", "webhook.added", "webhook.rotated",
     "webhook.paused", "webhook.resumed", "webhook.resend", "webhook.removed", "webhook.disabled", "api_key.added", "api_key.ended",
+    "payee.added", "payee.destination_added", "payee.destination_retired",
 )  # fmt: skip
 """Every type there is today."""
 
@@ -78,6 +79,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
     webhook: str | None = None
     api_key: str | None = None
+    payee: str | None = None
 
 
 class Row(Protocol):
@@ -135,6 +137,7 @@ def event_of(row: Row) -> Event:
         payout=_payout(row), money=money, reference=reference,
         webhook=row.detail if row.kind.startswith("webhook.") else None,
         api_key=row.detail if row.kind.startswith("api_key.") else None,
+        payee=row.detail if row.kind.startswith("payee.") else None,
     )  # fmt: skip
 
 

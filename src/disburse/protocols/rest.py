@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from disburse.protocols.rest_messages import FieldFault, Nothing
+from disburse.protocols.rest_messages import FieldFault
 from disburse.protocols.rest_problems import Refused, bad
 from disburse.protocols.wire import (
     JSON,
@@ -31,6 +31,7 @@ from disburse.protocols.wire import (
 )
 
 T = TypeVar("T")
+M = TypeVar("M", bound=msgspec.Struct)
 
 LONGEST_KEY: Final = 255
 LONGEST_REFERENCE: Final = 200
@@ -89,12 +90,12 @@ def read_id(text: str) -> str | None:
     return text.lower() if _ID.fullmatch(text) is not None else None
 
 
-def read_body(request: WireRequest, into: type[T]) -> T:
-    """The body as a message. Raises Refused: what is wrong first, by its field."""
-    if not request.body and into is Nothing:
-        return into()
+def read_body(request: WireRequest, into: type[M]) -> M:
+    """The body as a message; one of which nothing must be said may be left out. Raises Refused: what is wrong first, by its field."""
     if request.query:
         raise bad("", "has a query, which this path does not take")
+    if not request.body and len(into.__struct_defaults__) == len(into.__struct_fields__):
+        return into()
     try:
         kind = media_type(request)
         if kind != JSON:

@@ -43,6 +43,7 @@ KINDS: Final[dict[str, Kind]] = {
     "insufficient_funds": Kind(409, "There is too little money.", f"{_AGAIN} and the same reference, after a top-up.", True),
     "no_route": Kind(409, "Nobody carries such a payout.", f"{_AGAIN}; /v1/rails tells what can be paid.", True),
     "below_minimum": Kind(409, "The amount is too small for this rail.", f"{_AGAIN}; ask the operator for the minimum.", True),
+    "destination_retired": Kind(409, "The payee is not paid there any more.", f"{_AGAIN} and another of the payee's destinations.", True),
     "wrong_state": Kind(409, "The payout's state does not allow this.", "Get the payout: it is as it stands there.", True),
     "too_many": Kind(409, "There are as many as there may be.", "Remove or disable one that is not used."),
     "no_such_events": Kind(409, "There are no such events.", "Look at /v1/events: `detail` tells which there are."),

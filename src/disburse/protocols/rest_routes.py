@@ -12,6 +12,7 @@ import msgspec
 
 from disburse.protocols import rest_event_messages as e
 from disburse.protocols import rest_messages as m
+from disburse.protocols import rest_payee_messages as p
 from disburse.protocols.events import Event
 from disburse.protocols.rest_problems import Refused
 
@@ -19,8 +20,9 @@ Name = Literal[
     "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "events", "event_stream",
     "webhook_add", "webhook_list", "webhook_get", "webhook_rotate", "webhook_pause", "webhook_resume", "webhook_resend", "webhook_remove",
     "api_key_add", "api_key_list", "api_key_get", "api_key_rotate", "api_key_disable",
+    "payee_add", "payee_list", "payee_get", "payee_destination_add", "payee_destination_retire",
 ]  # fmt: skip
-Room = Literal["payouts", "events", "webhooks", "api_keys"]
+Room = Literal["payouts", "payees", "events", "webhooks", "api_keys"]
 """Which file of the door answers: `payouts` is `api/rest.py` itself, any other `api/rest_ROOM.py`."""
 
 ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "too_many_requests", "internal_error", "not_begun", "outcome_unknown")
@@ -48,6 +50,17 @@ class Route:
 
 
 _KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds")
+
+PAYEE_ROUTES: Final = (
+    Route("payee_add", "POST", "/v1/payees", "Save a payee", {201: p.Payee, 200: p.Payee}, body=p.NewPayee, problems=("reference_reused",),
+          room="payees", description="200 when the payee of this reference was there with the same destination; a repeat changes nothing."),
+    Route("payee_list", "GET", "/v1/payees", "List payees, or find one by reference", {200: p.Payees}, query=p.PayeesAsked, room="payees"),
+    Route("payee_get", "GET", "/v1/payees/{id}", "One payee", {200: p.Payee}, problems=("not_found",), room="payees"),
+    Route("payee_destination_add", "POST", "/v1/payees/{id}/destinations", "Save a further destination", {200: p.Payee}, body=p.NewDestination,
+          problems=("not_found", "too_many"), room="payees", description="One that the payee has already is not added again."),
+    Route("payee_destination_retire", "POST", "/v1/payees/{id}/retire", "Pay nothing new to a destination", {200: p.Payee}, body=p.Retired,
+          problems=("not_found",), room="payees", description="Payouts that were made go on. It can be added again, under a new id."),
+)  # fmt: skip
 
 EVENT_ROUTES: Final = (
     Route(
@@ -95,7 +108,7 @@ ROUTES: Final = (
     Route(
         "create", "POST", "/v1/payouts", "Make a payout",
         {201: m.Payout, 200: m.Payout}, body=m.NewPayout, keyed=True,
-        problems=(*_KEYED, "reference_reused", "no_route", "below_minimum"),
+        problems=(*_KEYED, "reference_reused", "no_route", "below_minimum", "destination_retired"),
         description="201 when this call made it, 200 when it was there: a repeat changes nothing. With `execute` its money is held "
         "and it is sent in the same step, or nothing is made at all.",
     ),
@@ -112,11 +125,12 @@ ROUTES: Final = (
         description="Held money goes back. A payout that is cancelled already is answered as it stands.",
     ),
     Route("explain", "GET", "/v1/payouts/{id}/explain", "Why a payout is as it is", {200: m.Explanation}, problems=("not_found",)),
-    Route("balances", "GET", "/v1/balances", "Your money now", {200: m.Balances}),
+    Route("balances", "GET", "/v1/balances", "Your money now, or as of a time", {200: m.Balances}, query=m.BalancesAsked),
     Route("fee_quote", "GET", "/v1/fee-quotes", "What a payout would cost", {200: m.FeeQuote}, query=m.FeeAsked),
     Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
     Route("banks", "GET", "/v1/banks", "Banks of SBP", {200: m.Banks}),
     Route("top_ups", "GET", "/v1/top-ups", "Money that was booked for you", {200: m.TopUps}, query=m.TopUpsAsked),
+    *PAYEE_ROUTES,
     *EVENT_ROUTES,
     *WEBHOOK_ROUTES,
     *API_KEY_ROUTES,

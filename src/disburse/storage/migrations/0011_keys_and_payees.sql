@@ -28,11 +28,11 @@ CREATE TABLE payees (
     merchant_id integer NOT NULL,
     reference text NOT NULL,
     created_at timestamptz NOT NULL,
-    retired_at timestamptz,
     actor text NOT NULL,
     PRIMARY KEY (shard, payee_id),
     CONSTRAINT one_payee_a_reference UNIQUE (shard, merchant_id, reference)
 ) /* PARTITION BY HASH (shard) */;
+CREATE INDEX payees_by_merchant ON payees (shard, merchant_id, payee_id);
 
 CREATE TABLE payee_destinations (
     shard smallint NOT NULL,
@@ -51,7 +51,8 @@ CREATE TABLE payee_destinations (
     CONSTRAINT one_payee_a_destination_id UNIQUE (shard, destination_id)
 ) /* PARTITION BY HASH (shard) */;
 
-GRANT SELECT, INSERT, UPDATE ON api_keys, payees, payee_destinations TO disburse_app;
+GRANT SELECT, INSERT ON api_keys, payees, payee_destinations TO disburse_app;
+GRANT UPDATE ON api_keys, payee_destinations TO disburse_app;
 
 -- As in migration 0002: the planner is shown what a bucket is.
 INSERT INTO payees (shard, payee_id, merchant_id, reference, created_at, actor)
