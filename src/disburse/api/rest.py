@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 
 from disburse.api import rest_words as words
+from disburse.api.allowance import Allowances, Standing
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
 from disburse.api.rest_api_keys import ApiKeyDesk
@@ -70,7 +71,8 @@ class RestDoor:
     """Answers everything below `/v1/`. One per process.
 
     `members`: the banks that are listed, `accepted` those a payout may name. `minimums`: minor units by rail that an amount
-    in roubles must be above. `longest_wait_s`: nobody waits longer for events. `to_loopback`: webhook endpoints on this machine are taken.
+    in roubles must be above. `longest_wait_s`: nobody waits longer for events. `to_loopback`: webhook endpoints on this machine are
+    taken. `per_s` and `burst`: what each API key may send (`allowance.py`).
     """
 
     bounds_itself = True
@@ -86,6 +88,8 @@ class RestDoor:
         answer_within_s: float = ANSWER_WITHIN_S,
         longest_wait_s: float = STREAM_S,
         to_loopback: bool = False,
+        per_s: float = 0.0,
+        burst: int = 1,
     ) -> None:
         self._desk = desk
         self._clock = world.clock
@@ -94,6 +98,7 @@ class RestDoor:
         self._begin_within_s = answer_within_s * _BEGIN
         self._in_time = Within(world.clock, answer_within_s)
         self._events = EventDesk(desk, longest_s=longest_wait_s)
+        self._allowances = Allowances(world.clock, per_s=per_s, burst=burst)
         self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
         self._api_keys = ApiKeyDesk(desk)
         self._payees = PayeeDesk(desk, accepted=accepted)
@@ -101,6 +106,11 @@ class RestDoor:
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         """The answer to a request. Raises only what is our own mistake."""
+        stands = _Stands()
+        answer = await self._judge(request, stands)
+        return _with(answer, *stands.at.headers) if stands.at is not None else answer
+
+    async def _judge(self, request: WireRequest, stands: _Stands) -> WireAnswer:
         begin_by = self._clock.monotonic() + self._begin_within_s
         writes = request.method not in ("GET", "HEAD")
         try:
@@ -110,6 +120,9 @@ class RestDoor:
                 caller = await self._desk.recognition.by_api_key(bearer)
                 if caller is None:
                     raise Refused("unauthorized")
+                stands.at = self._allowances.take(caller.key_id)
+                if stands.at is not None and stands.at.wait_s:
+                    raise Refused("too_many_requests", after_s=stands.at.wait_s)
                 if route.room != "events":
                     return await self._serve(route, identifier, caller, request, begin_by)
             return await self._events.answer(route, caller.merchant, request)  # may wait longer than an answer takes
@@ -289,5 +302,14 @@ def _switched_off(merchant: Merchant) -> Refusal | None:
     return None if merchant.payouts == "on" else PayoutsOff()
 
 
+class _Stands:
+    """Where the key of a request stands, once that is known."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: Standing | None = None
+
+
 def _with(answer: WireAnswer, *headers: tuple[str, str]) -> WireAnswer:
-    return replace(answer, headers=headers)
+    return replace(answer, headers=answer.headers + headers)

@@ -29,6 +29,19 @@ as it stands, or with the refusal that it met then; with other content it is ref
 """
 
 
+_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "What your API key may send to one process: `q` requests in `w` seconds.",
+        "schema": {"type": "string", "examples": ['"key";q=2000;w=2']},
+    },
+    "RateLimit": {
+        "description": "What of it is left: `r` requests now, and all of them again in `t` seconds.",
+        "schema": {"type": "string", "examples": ['"key";r=1999;t=1']},
+    },
+    "Retry-After": {"description": "Ask again after so many seconds.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+}
+
+
 @cache
 def openapi() -> bytes:
     """The document."""
@@ -45,12 +58,17 @@ def openapi() -> bytes:
         "info": {"title": "Disburse", "version": "1", "description": _ABOUT},
         "paths": paths,
         "components": {
+            "headers": _HEADERS,
             "schemas": {name: schema for name, schema in components.items() if name not in queries},
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer", "description": "The merchant's `api_key`."}},
         },
         "security": [{"api_key": []}],
     }
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
+
+
+def _refer(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +84,7 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
     answers = {
         str(status): {
             "description": (kind.__doc__ or "").split("\n")[0],
+            "headers": _refer("RateLimit-Policy", "RateLimit"),
             "content": {EVENT_STREAM: {"schema": {"type": "string"}}} if route.stream else {JSON: {"schema": schema_of[kind]}},
         }
         for status, kind in sorted(route.answers.items())
@@ -105,6 +124,7 @@ def _problems(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
         by_status.setdefault(KINDS[name].status, []).append(name)
     return {
         str(status): {
+            "headers": _refer(*_HEADERS) if status == 429 else _refer("RateLimit-Policy", "RateLimit"),
             "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{name}`" for name in names) + ".",
             "content": {
                 PROBLEM: {"schema": {"allOf": [schema, {"properties": {"type": {"enum": [URN + name for name in names]}}}]}}
