@@ -71,7 +71,7 @@ def serve(
 ) -> None:
     """Serve the APIs and send payouts, until it is interrupted (SIGTERM or Ctrl-C).
 
-    One port: /api (UnitPay), /personal/ (IntellectMoney), /healthz, /readyz, /metrics. A worker alone serves the last three,
+    One port: /api (UnitPay), /personal/ (IntellectMoney), /v1 (REST, described at /docs), /healthz, /readyz, /metrics. A worker alone serves the last three,
     and only where --listen is given. With several processes the doors are beside the one that was started, which works;
     all of them end with it.
     """

@@ -105,7 +105,8 @@ async def add_merchant(
         sign_key_sealed=vault.seal_secret(made["sign_secret_key"].encode(), merchant_id=merchant_id),
     )  # fmt: skip
     at = world.clock.now()
-    first = ApiKey(payout_id(shard, at, world.random.bytes(10)), merchant_id, "first", merchant.api_key_digest, made["api_key"][-4:], at, None)
+    identifier = UUID(bytes=digest(f"api key {merchant_id}")[:16])  # as the migration made it for merchants that were there
+    first = ApiKey(identifier, merchant_id, "first", merchant.api_key_digest, made["api_key"][-4:], at, None)
 
     async def insert(tx: Transaction) -> None:
         if tx.rerun and await merchants.read(tx, shard, merchant_id) is not None:

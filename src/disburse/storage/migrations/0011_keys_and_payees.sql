@@ -17,7 +17,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_by_merchant ON api_keys (shard, merchant_id);
 
 INSERT INTO api_keys (shard, key_id, merchant_id, name, key_digest, ending, created_at, actor)
-SELECT shard, uuid_in(md5('api key ' || merchant_id)::cstring), merchant_id, 'first', api_key_digest, '', created_at, actor
+SELECT shard, encode(substr(sha256(convert_to('api key ' || merchant_id, 'UTF8')), 1, 16), 'hex')::uuid, merchant_id, 'first', api_key_digest, '', created_at, actor
 FROM merchant_settings;
 
 -- Whom a merchant pays, by a reference of its own. A destination is sealed like a payout's, for its own id; it never changes, it
