@@ -60,5 +60,8 @@ SELECT 0, uuid_in(md5(n::text)::cstring), n % 3, n::text, 'epoch', 'migration' F
 INSERT INTO payee_destinations (shard, payee_id, number, destination_id, merchant_id, rail, display, destination_digest, sealed, created_at, actor)
 SELECT 0, uuid_in(md5(n::text)::cstring), 1, uuid_in(md5(n::text)::cstring), n % 3, 'card', '', '\x00', '\x00', 'epoch', 'migration'
 FROM generate_series(1, 300) AS n;
-ANALYZE payees, payee_destinations;
+INSERT INTO api_keys (shard, key_id, merchant_id, name, key_digest, ending, created_at, actor)
+SELECT 0, uuid_in(md5(n::text)::cstring), n, 'migration', '\x00', '', 'epoch', 'migration' FROM generate_series(1, 300) AS n;
+ANALYZE api_keys, payees, payee_destinations;
 TRUNCATE payees, payee_destinations;
+DELETE FROM api_keys WHERE actor = 'migration' AND name = 'migration';
