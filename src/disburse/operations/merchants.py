@@ -105,8 +105,7 @@ async def add_merchant(
         sign_key_sealed=vault.seal_secret(made["sign_secret_key"].encode(), merchant_id=merchant_id),
     )  # fmt: skip
     at = world.clock.now()
-    identifier = UUID(bytes=digest(f"api key {merchant_id}")[:16])  # as the migration made it for merchants that were there
-    first = ApiKey(identifier, merchant_id, "first", merchant.api_key_digest, made["api_key"][-4:], at, None)
+    first = _first_key(merchant, made["api_key"][-4:], at)
 
     async def insert(tx: Transaction) -> None:
         if tx.rerun and await merchants.read(tx, shard, merchant_id) is not None:
@@ -123,6 +122,12 @@ async def add_merchant(
         if not added:
             raise LoginTaken()
     return NewMerchant(merchant, **made)
+
+
+def _first_key(merchant: Merchant, ending: str, at: datetime) -> ApiKey:
+    """The key that a merchant is made with; its id is as the migration made it for merchants that were there before."""
+    identifier = UUID(bytes=digest(f"api key {merchant.merchant_id}")[:16])
+    return ApiKey(identifier, merchant.merchant_id, "first", merchant.api_key_digest, ending, at, None)
 
 
 async def set_merchant(
