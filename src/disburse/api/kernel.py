@@ -159,12 +159,11 @@ class Kernel:
             await send({"type": "http.response.body", "body": b""})
             return
         sending, gone = asyncio.create_task(_pump(pieces, send)), asyncio.create_task(_until_gone(receive))
+        gone.add_done_callback(lambda _: sending.cancel())
         try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+            (ended,) = await asyncio.gather(sending, return_exceptions=True)
         finally:
-            for task in (sending, gone):
-                task.cancel()
-            ended, _ = await asyncio.gather(sending, gone, return_exceptions=True)
+            gone.cancel()
         if isinstance(ended, Exception):
             self._report(route, "broken", ended)
 

@@ -78,7 +78,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     money: EventAmount | None = None
     reference: str | None = None
     webhook: str | None = None
-    api_key: str | None = None
+    key_id: str | None = None
     payee: str | None = None
 
 
@@ -136,7 +136,7 @@ def event_of(row: Row) -> Event:
         merchant_id=row.merchant_id, at=row.at.astimezone(UTC), by=_BY.get(row.actor.partition(":")[0], "system"),
         payout=_payout(row), money=money, reference=reference,
         webhook=row.detail if row.kind.startswith("webhook.") else None,
-        api_key=row.detail if row.kind.startswith("api_key.") else None,
+        key_id=row.detail if row.kind.startswith("api_key.") else None,
         payee=row.detail if row.kind.startswith("payee.") else None,
     )  # fmt: skip
 
