@@ -215,7 +215,7 @@ class Life:
         for before in (None, 2**127):
             await payees.list_payees(desk, merchant, before, 10)
         for ago in (timedelta(), timedelta(days=3)):
-            assert await balances_as_of(self.house.database, merchant, self.house.world.clock.now() - ago)
+            await balances_as_of(self.house.database, merchant, self.house.world.clock.now() - ago)
 
     async def keyed(self) -> None:
         """A payout with a key, again, refused, executed, cancelled and listed."""
