@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, assert_never
+from uuid import UUID
 
 from disburse.domain.destinations import (
     BadDestination,
@@ -19,12 +20,13 @@ from disburse.domain.destinations import (
     read_usdt,
     read_webmoney,
 )
+from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
 from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import CreatePayout
-from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty
+from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty, read_id
 from disburse.protocols.rest_messages import (
     FieldFault,
     NewPayout,
@@ -36,6 +38,7 @@ from disburse.protocols.rest_messages import (
     ToPurse,
     ToWallet,
 )
+from disburse.protocols.rest_problems import Refused
 
 SURFACE: Final = "own"
 """Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
@@ -51,11 +54,27 @@ def actor_of(merchant: Merchant) -> str:
     return f"merchant:{merchant.merchant_id}/{SURFACE}"
 
 
-def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayout:
-    """The payout that is asked for, drafted. Raises Refused naming every field that is wrong."""
+def uuid_of(identifier: str) -> UUID:
+    """The id in a path. Raises Refused for what can be no id: it looks like one that is not there."""
+    text = read_id(identifier)
+    if text is None:
+        raise Refused("not_found")
+    return UUID(text)
+
+
+def own_id(merchant: Merchant, identifier: str) -> UUID:
+    """As `uuid_of`, for ids with a bucket inside: those of another bucket are none of this merchant's."""
+    found = uuid_of(identifier)
+    if shard_of_payout(found) != merchant.shard:
+        raise Refused("not_found")
+    return found
+
+
+def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destination | None = None) -> tuple[CreatePayout, Destination]:
+    """The payout that is asked for, drafted, and where it goes: to `saved` if there is one. Raises Refused naming every field that is wrong."""
     faults: list[FieldFault] = []
     money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
-    destination = _destination(order.destination, merchant, faults)
+    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
@@ -63,7 +82,7 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayou
         faults.append(FieldFault(field="execute_at", why="lies more than a year ahead, or further back"))
     if faults or money is None or destination is None:
         raise faulty(faults)
-    return desk.draft(
+    draft = desk.draft(
         merchant,
         destination,
         money,
@@ -76,6 +95,7 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayou
         sandbox_only=money.currency == TEST_CURRENCY,
         execute_at=order.execute_at,
     )
+    return draft, destination
 
 
 def _soon(at: datetime, now: datetime) -> bool:
@@ -111,7 +131,8 @@ def _judge_reference(reference: str | None, faults: list[FieldFault], field: str
         faults.append(FieldFault(field=field, why="holds an invisible character, or white space at an end"))
 
 
-def _destination(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+def read_to(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+    """Where money is to go; None, and a fault at the field, for what can be no destination."""
     try:
         found = _reader(to, merchant)()
         return found.named(to.name) if to.name is not None else found

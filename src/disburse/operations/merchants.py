@@ -20,7 +20,8 @@ from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.operations.payouts import NoSuchMerchant
 from disburse.operations.secrets import digest, new_secret
-from disburse.storage import merchants
+from disburse.storage import api_keys, merchants
+from disburse.storage.api_keys import ApiKey
 from disburse.storage.database import Database, Transaction
 from disburse.storage.limits import set_ruled
 from disburse.storage.unit import Unit
@@ -105,11 +106,13 @@ async def add_merchant(
         sign_key_sealed=vault.seal_secret(made["sign_secret_key"].encode(), merchant_id=merchant_id),
     )  # fmt: skip
     at = world.clock.now()
+    first = _first_key(merchant, made["api_key"][-4:], at)
 
     async def insert(tx: Transaction) -> None:
         if tx.rerun and await merchants.read(tx, shard, merchant_id) is not None:
             return
         await merchants.insert(tx, merchant, at, actor)
+        await api_keys.insert(tx, shard, first, actor)
         if settings:
             await merchants.update(tx, shard, merchant_id, settings)
             await set_ruled(tx, shard, merchant_id)
@@ -121,6 +124,12 @@ async def add_merchant(
         if not added:
             raise LoginTaken()
     return NewMerchant(merchant, **made)
+
+
+def _first_key(merchant: Merchant, ending: str, at: datetime) -> ApiKey:
+    """The key that a merchant is made with; its id is as the migration made it for merchants that were there before."""
+    identifier = UUID(bytes=digest(f"api key {merchant.merchant_id}")[:16])
+    return ApiKey(identifier, merchant.merchant_id, "first", merchant.api_key_digest, ending, at, None)
 
 
 async def set_merchant(
