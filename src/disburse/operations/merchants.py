@@ -88,15 +88,8 @@ async def add_merchant(
     merchant_id = await database.run(number)
     if merchant_id >= MERCHANTS:
         raise TooManyMerchants()
-    made = {
-        "password": new_secret(world.random),
-        "unitpay_secret_key": new_secret(world.random),
-        "unitpay_test_key": new_secret(world.random),
-        "bearer_token": new_secret(world.random),
-        "sign_secret_key": new_secret(world.random),
-        "api_key": new_secret(world.random, "dsb_"),
-        **(secrets or {}),
-    }
+    names = ("password", "unitpay_secret_key", "unitpay_test_key", "bearer_token", "sign_secret_key")
+    made = {**{one: new_secret(world.random) for one in names}, "api_key": new_secret(world.random, "dsb_"), **(secrets or {})}
     merchant = Merchant(
         shard=shard, merchant_id=merchant_id, name=name, login=login, payouts="on", pci_dss=pci_dss, require_sign=False,
         sbp_bank=sbp_bank, answer_wait_ms=2000, payout_id_as_number=False, json_by_default=False, state_word=None,
