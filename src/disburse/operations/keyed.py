@@ -285,6 +285,11 @@ class Keyed:
         """Cancel a payout. Raises Withdrawn, StoreUnavailable."""
         return await self._cancel.submit(shard, command, deadline=deadline)
 
+    @property
+    def depth(self) -> int:
+        """How many new payouts wait for their transaction to begin."""
+        return self._create.depth + self._objected.depth
+
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
         for queue in (self._create, self._objected, self._execute, self._cancel):
