@@ -23,6 +23,7 @@ from disburse.domain.refusals import Refusal
 from disburse.domain.registry_states import FINAL, Drift, Drifted, RegistryState, RegistryStep, WrongRegistryState, advance, drift_of_rules, rows_digest
 from disburse.operations import policies
 from disburse.operations.merchants import find_merchant
+from disburse.operations.operators import NeedsOperator, is_person
 from disburse.operations.policies import Answered, Item, Need, Say, Standing
 from disburse.operations.registry_rules import Terms, rules_of
 from disburse.storage import merchants, registries
@@ -167,12 +168,13 @@ async def drift(terms: Terms, merchant: Merchant, registry: Registry, told: Call
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Apply a registry as its digest says. `actor`: who asked."""
+    """Apply a registry as its digest says. `actor`: who asked. `again`: although the same content was applied before."""
 
     registry_id: UUID
     digest: bytes
     only_good: bool
     actor: str
+    again: bool = False
 
 
 async def start(terms: Terms, command: Start, *, merchant: Merchant | None = None, told: Callable[[int], None] = lambda rows: None) -> Registry:
@@ -202,7 +204,6 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
     lacking = await gaps(database, registry)
     if lacking:
         raise FundingGap(lacking)
-    persons = _persons(who, registry) if registry.state is _S.PLANNED else 0
     at = terms.desk.world.clock.now()
 
     async def work(tx: Transaction) -> Registry | Refusal:
@@ -212,14 +213,18 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
             raise AssertionError("a planned registry changed")
         if now.state is not registry.state:
             return now  # somebody else was quicker, or ours was committed before
-        other = None if now.again else await registries.applied_before(tx, now)
-        if other is not None:
-            return AppliedBefore(other)
+        before = await registries.applied_before(tx, now) if now.state is _S.PLANNED else None
+        if before is not None and not (command.again or now.again):
+            return AppliedBefore(before)
+        persons = _persons(who, now, before) if now.state is _S.PLANNED else 0
+        if (before is not None or now.again) and persons and command.actor == "cli":
+            return NeedsOperator()
         step = _T.ASK_APPROVAL if persons else _T.EXECUTE
         if persons:
-            policies.ask(unit, _need(now, persons, only_good, at, command.actor))
-        await registries.move(tx, now, advance(now.state, step), at, only_good=only_good, asked_by=command.actor)
-        unit.event(now.merchant_id, None, f"registry.{advance(now.state, step)}", at, command.actor, detail=str(now.registry_id))
+            policies.ask(unit, _need(now, before, persons, only_good, at, command.actor))
+        moved = advance(now.state, step)
+        await registries.move(tx, now, moved, at, only_good=only_good, asked_by=command.actor, repeats=True if before is not None else None)
+        unit.event(now.merchant_id, None, f"registry.{moved}", at, command.actor, detail=str(now.registry_id))
         await unit.write()
         return await registries.by_id(tx, now.shard, now.registry_id) or now
 
@@ -230,21 +235,23 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
     return result
 
 
-def _persons(merchant: Merchant, registry: Registry) -> int:
-    """How many must agree: by the merchant's policies; and at least one where the same content is meant to be paid again."""
+def _persons(merchant: Merchant, registry: Registry, before: UUID | None) -> int:
+    """How many must agree: by the merchant's policies; and at least one where the same content was applied before."""
     items = [Item(rail, currency, amount) for rail, currency, _, amount, _ in totals_of(registry)]
-    return max(policies.persons_needed(merchant, items), int(registry.again))
+    return max(policies.persons_needed(merchant, items), int(registry.again or before is not None))
 
 
-def _need(registry: Registry, persons: int, only_good: bool, at: Any, actor: str) -> Need:
+def _need(registry: Registry, before: UUID | None, persons: int, only_good: bool, at: Any, actor: str) -> Need:
     sums: dict[str, int] = {}
     for _, currency, _, amount, _ in totals_of(registry):
         sums[currency] = sums.get(currency, 0) + amount
     money = ", ".join(str(Money(minor, currency)) if minor <= MAX_MINOR else f"more than {MAX_MINOR} {currency}" for currency, minor in sorted(sums.items()))
     left_out = f", leaving out {registry.bad + registry.held} rows" if only_good and registry.bad + registry.held else ""
-    again = "; the same content may have been paid before" if registry.again else ""
+    again = f"; the same rows were applied before, as registry {before}" if before is not None else ""
+    again += "; rows without a reference are paid even if they were paid before" if registry.again else ""
+    maker = actor if is_person(actor) else registry.actor
     summary = f"registry {registry.file_name}: {registry.good} payouts of {money}{left_out}{again}"
-    return Need(registry.registry_id, registry.digest or b"", registry.merchant_id, "registry", persons, summary, registry.actor, at, actor)
+    return Need(registry.registry_id, registry.digest or b"", registry.merchant_id, "registry", persons, summary, maker, at, actor)
 
 
 # --- persons -------------------------------------------------------------------------------------------------------------

@@ -283,13 +283,15 @@ async def ends(tx: Transaction, shard: int, registry: UUID) -> Ends:
 
 
 async def move(
-    tx: Transaction, registry: Registry, state: RegistryState, at: datetime, *, only_good: bool | None = None, asked_by: str | None = None
+    tx: Transaction, registry: Registry, state: RegistryState, at: datetime, *, only_good: bool | None = None, asked_by: str | None = None,
+    repeats: bool | None = None,
 ) -> None:
     """Change a registry's state. Raises AssertionError where it is not as it was read: that is read under the lock."""
     done = await tx.fetchval(
-        """UPDATE registries SET state = $4, updated_at = $5, only_good = coalesce($6, only_good), asked_by = coalesce($7, asked_by), waits = NULL
+        """UPDATE registries SET state = $4, updated_at = $5, only_good = coalesce($6, only_good), asked_by = coalesce($7, asked_by),
+               repeats = coalesce($8, repeats), waits = NULL
            WHERE shard = $1 AND registry_id = $2 AND state = $3 RETURNING 1""",
-        registry.shard, registry.registry_id, registry.state, state, at, only_good, asked_by,
+        registry.shard, registry.registry_id, registry.state, state, at, only_good, asked_by, repeats,
     )  # fmt: skip
     if done is None:
         raise AssertionError("a registry changed under its merchant's lock")

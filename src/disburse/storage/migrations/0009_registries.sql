@@ -1,6 +1,6 @@
 -- Registries: files of payouts, planned once and applied row by row (decision 14).
 
--- One file. `content` (SHA-256 over the good rows) is known once it is planned, as are `rows_digest`, `digest` (over the whole plan) and `plan`
+-- One file. `again`: its rows without references have names of its own; `repeats`: the same content was applied before, and persons agreed to that. `content` (SHA-256 over the good rows) is known once it is planned, as are `rows_digest`, `digest` (over the whole plan) and `plan`
 -- (JSON: totals and the rules it was made under). `applied_to`: rows up to this one were dealt with. `made`, `found`, `refused` count their fates; `given_up`
 -- the rows after it that a person stopped. `watched_to`: chunks up to this one are over. `waits`: what stops it now, if anything does.
 CREATE TABLE registries (
@@ -13,6 +13,7 @@ CREATE TABLE registries (
     file_digest bytea NOT NULL,
     file_bytes bigint NOT NULL,
     again boolean NOT NULL,
+    repeats boolean NOT NULL DEFAULT false,
     only_good boolean NOT NULL DEFAULT false,
     rows_read integer NOT NULL DEFAULT 0,
     good integer NOT NULL DEFAULT 0,
@@ -42,7 +43,7 @@ CREATE TABLE registries (
 CREATE INDEX registries_by_merchant ON registries (shard, merchant_id, registry_id);
 -- What is paid under one content is paid once, unless a second person agreed to it.
 CREATE UNIQUE INDEX one_registry_a_content ON registries (shard, merchant_id, content)
-    WHERE NOT again AND state IN ('awaiting_approval', 'approved', 'executing', 'completed', 'completed_with_errors');
+    WHERE NOT again AND NOT repeats AND state IN ('awaiting_approval', 'approved', 'executing', 'completed', 'completed_with_errors');
 CREATE INDEX registries_at_work ON registries (shard, registry_id) WHERE state IN ('approved', 'executing');
 
 -- One line of a file. `faults` and `questions` are JSON lists; a good row has neither, and all that its payout needs.
