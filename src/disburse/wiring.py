@@ -28,6 +28,7 @@ from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation, wait_for_witness
 from disburse.operations.providers import Providers
+from disburse.operations.registry_rules import Terms
 from disburse.operations.witness import Word
 from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
@@ -42,6 +43,7 @@ from disburse.workers.housekeeper import AGAIN_S, SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
 from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
+from disburse.workers.registrar import Registrar
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.watch import Watch
 
@@ -302,7 +304,7 @@ async def working(
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            paying += [inquirer.run, housekeeper.run, pulse.run]
+            paying += [inquirer.run, housekeeper.run, pulse.run, make_registrar(house).run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         sending = [asyncio.create_task(loop()) for loop in paying]
@@ -333,6 +335,12 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
         inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
     )  # fmt: skip
+
+
+def make_registrar(house: House) -> Registrar:
+    """The loop that carries registries out."""
+    name = f"{house.place}-{house.world.random.bytes(4).hex()}"
+    return Registrar(Terms(house.desk, house.settings.minimums), house.world, name, shards=list(range(house.settings.buckets)))
 
 
 def hearing(house: House) -> Hear:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from disburse.domain.handed_in import without_cards
 from disburse.domain.merchant import Merchant
-from disburse.domain.payout import Payout, PayoutState, Step, WrongState
+from disburse.domain.payout import Payout
 from disburse.domain.policies import Item, persons_for, policies_of
 from disburse.domain.refusals import Refusal
 from disburse.operations.operators import NeedsOperator, is_person

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,16 +21,30 @@ from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.refusals import Refusal
-from disburse.domain.registry_states import FINAL, Drift, Drifted, RegistryState, RegistryStep, WrongRegistryState, advance, drift_of_rules, rows_digest
+from disburse.domain.registry_states import (
+    FINAL,
+    Drift,
+    Drifted,
+    RegistryState,
+    RegistryStep,
+    WrongRegistryState,
+    advance,
+    drift_of_rules,
+    rows_digest,
+)
 from disburse.operations import policies
 from disburse.operations.merchants import find_merchant
 from disburse.operations.operators import NeedsOperator, is_person
 from disburse.operations.policies import Answered, Item, Need, Say, Standing
+from disburse.operations.registry_apply import LEASE_S
 from disburse.operations.registry_rules import Terms, rules_of
 from disburse.storage import merchants, registries
 from disburse.storage.database import Database, Transaction
 from disburse.storage.registries import Ends, Registry, Result
 from disburse.storage.unit import Unit
+
+__all__ = ["ENDS", "Registry", "Result", "Standings", "Start", "answer", "at_work", "cancel", "drift", "find", "gaps", "hold", "let_go", "look",
+           "of_merchant", "outcome_of", "page", "plan_of", "say_waits", "settle", "start", "totals_of"]  # fmt: skip
 
 _S, _T = RegistryState, RegistryStep
 _DIGESTS: Final = 20
@@ -113,6 +128,15 @@ async def of_merchant(database: Database, merchant: Merchant, before: UUID | Non
     return await database.ask(lambda tx: registries.of_merchant(tx, merchant.shard, merchant.merchant_id, before, limit))
 
 
+def outcome_of(row: Result) -> str:
+    """What became of a row, in a word: its payout's state, or why there is none."""
+    if row.verdict != "good":
+        return row.verdict
+    if row.fate == "refused":
+        return "refused"
+    return row.state if row.state is not None else "not_applied"
+
+
 def plan_of(registry: Registry) -> dict[str, Any]:
     """The stored plan. Raises WrongRegistryState where there is none yet."""
     if registry.plan is None:
@@ -150,9 +174,8 @@ async def drift(terms: Terms, merchant: Merchant, registry: Registry, told: Call
     stored: list[bytes] = []
     while True:
         first = len(stored) + 1
-        chunks = await terms.desk.database.ask(
-            lambda tx, first=first: registries.planned_digest(tx, registry.shard, registry.registry_id, first, _DIGESTS)
-        )
+        ask = partial(registries.planned_digest, shard=registry.shard, registry=registry.registry_id, first_chunk=first, chunks=_DIGESTS)
+        chunks = await terms.desk.database.ask(ask)
         found += [Drift(f"rows of piece {chunk}", was.hex()[:16], (now or b"").hex()[:16] or "gone") for chunk, was, now in chunks if was != now]
         stored += [was for _, was, _ in chunks]
         told(len(stored))
@@ -333,10 +356,8 @@ async def settle(terms: Terms, registry: Registry, actor: str, *, chunks: int = 
     database, shard, identifier = terms.desk.database, registry.shard, registry.registry_id
     after, looked = 0, 0
     while looked < most:
-        last, any_more = await database.run(
-            lambda tx, after=after: registries.look_over(tx, shard, identifier, after, chunks)
-        )
-        if last is None or not any_more:
+        last = await database.run(partial(registries.look_over, shard=shard, registry=identifier, after_chunk=after, chunks=chunks))
+        if last is None:
             break
         after, looked = last, looked + chunks
     at = terms.desk.world.clock.now()
@@ -358,3 +379,26 @@ async def settle(terms: Terms, registry: Registry, actor: str, *, chunks: int = 
     if now.state is not _S.EXECUTING or now.left or not await database.ask(lambda tx: registries.all_over(tx, shard, identifier)):
         return now
     return await database.run(work) or now
+
+
+# --- for the registrar ---------------------------------------------------------------------------------------------------
+
+
+async def at_work(terms: Terms, shard: int, limit: int) -> list[Registry]:
+    """Registries of a bucket that are to begin, or under way. Raises StoreUnavailable."""
+    return await terms.desk.database.ask(lambda tx: registries.at_work(tx, shard, limit))
+
+
+async def hold(terms: Terms, registry: Registry, owner: str) -> bool:
+    """Take the lease on a registry's work, unless another has it. Raises StoreUnavailable."""
+    return await terms.desk.database.run(lambda tx: registries.take(tx, registry.shard, registry.registry_id, owner, LEASE_S))
+
+
+async def let_go(terms: Terms, registry: Registry, owner: str) -> None:
+    """Give the lease back. Raises StoreUnavailable."""
+    await terms.desk.database.run(lambda tx: registries.let_go(tx, registry.shard, registry.registry_id, owner))
+
+
+async def say_waits(terms: Terms, registry: Registry, waits: str) -> None:
+    """Say in the registry what stops it now. Raises StoreUnavailable."""
+    await terms.desk.database.run(lambda tx: registries.say_waits(tx, registry.shard, registry.registry_id, waits))

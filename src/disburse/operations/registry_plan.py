@@ -41,6 +41,8 @@ from disburse.storage import registries
 from disburse.storage.database import Transaction
 from disburse.storage.registries import Namesake, Registry
 
+__all__ = ["EmptyRegistry", "Judged", "Meaning", "Piece", "Planner", "Registry", "RowText", "begin", "plan_all"]
+
 SHOWN: Final = 10_000
 """So many rows that are not good are kept for the plan's file; all are in the database."""
 

@@ -6,6 +6,7 @@ Rows and fates are only added to. A registry's place (`applied_to`) and counters
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -216,6 +217,26 @@ async def planned_digest(tx: Transaction, shard: int, registry: UUID, first_chun
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+class Planned(NamedTuple):
+    """What a row was planned as. `amount`: with its currency."""
+
+    verdict: str
+    fingerprint: bytes | None
+    reference: str | None
+    amount: str | None
+    display: str | None
+
+
+async def planned_rows(tx: Transaction, shard: int, registry: UUID, first: int, last: int) -> dict[int, Planned]:
+    """Rows by their numbers, as they were planned."""
+    rows = await tx.fetch(
+        """SELECT number, verdict, fingerprint, reference, amount_text || ' ' || currency, display FROM registry_rows
+           WHERE shard = $1 AND registry_id = $2 AND number BETWEEN $3 AND $4""",
+        shard, registry, first, last,
+    )  # fmt: skip
+    return {row[0]: Planned(*tuple(row)[1:]) for row in rows}
+
+
 class Result(NamedTuple):
     """A row with what became of it, for results. `state`, `reason`, `finished_at` are its payout's."""
 
@@ -237,6 +258,12 @@ class Result(NamedTuple):
     state: str | None
     reason: str | None
     finished_at: datetime | None
+
+    @property
+    def fault_list(self) -> list[dict[str, str]]:
+        """Everything that is wrong with the row, or asked about it."""
+        told: list[dict[str, str]] = json.loads(self.faults or self.questions or "[]")
+        return told
 
 
 async def results(tx: Transaction, shard: int, registry: UUID, after: int, limit: int, *, only: str | None = None) -> list[Result]:
@@ -357,8 +384,8 @@ async def to_pay(tx: Transaction, shard: int, registry: UUID, after: int, limit:
     return [ToPay(*row) for row in rows]
 
 
-async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: int, chunks: int) -> tuple[int | None, bool]:
-    """Ask the payouts of some chunks that are not over how they stand, and store it. (the last chunk looked at, whether there were any).
+async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: int, chunks: int) -> int | None:
+    """Ask the payouts of some chunks that are not over how they stand, and store it: the last of them, None when there was none.
 
     A chunk is over once each of its good rows that was applied has a final payout or a fate, and the registry has no row of it left.
     """
@@ -389,7 +416,7 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
            FROM told WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk = told.chunk RETURNING c.chunk""",
         shard, registry, after_chunk, chunks,
     )  # fmt: skip
-    return max((row[0] for row in rows), default=None), bool(rows)
+    return max((row[0] for row in rows), default=None)
 
 
 async def all_over(tx: Transaction, shard: int, registry: UUID) -> bool:
