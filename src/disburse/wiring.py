@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from disburse.calendar_settings import read_calendars
 from disburse.connectors.contract import Callback, Connector, Hear
 from disburse.connectors.sandbox import BOOK as BANK_BOOK
 from disburse.domain.outcomes import Verdict
@@ -45,6 +46,7 @@ from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
 from disburse.workers.registrar import Registrar
 from disburse.workers.sender import Sender, SenderLimits
+from disburse.workers.timekeeper import LOOK_EVERY_S, Timekeeper
 from disburse.workers.watch import Watch
 
 __all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "Rhythm", "hearing", "listening", "make_desk", "open_house", "routes_of", "working"]
@@ -77,13 +79,14 @@ class Gauges:
 class Rhythm:
     """How often loops look for work when nobody wakes them, in seconds, and how much a sender and an inquirer take at a time.
 
-    `poll_s`: sender and inquirer; `watch_s`: doors; `pulse_s`: what providers are like; `house_s`: housekeeping.
+    `poll_s`: sender and inquirer; `watch_s`: doors; `pulse_s`: what providers are like; `house_s`: housekeeping; `time_s`: the timekeeper.
     """
 
     poll_s: float = 0.25
     watch_s: float = 0.2
     pulse_s: float = 1.0
     house_s: float = SEEN_EVERY_S
+    time_s: float = LOOK_EVERY_S
     claims: int = 500
     questions: int = 200
 
@@ -130,6 +133,7 @@ async def open_house(
     data = Path(settings.data)
     gauges = gauges or Gauges()
     read_routing(settings)  # what is wrong with it is said before anything is started
+    read_calendars(settings.calendars)
     async with contextlib.AsyncExitStack() as stack:
         server, dsn = await _database_address(settings, data, stack)
         await migrate(dsn)
@@ -178,6 +182,7 @@ def make_desk(
         rules=routing.rules,
         providers=Providers(database, world.clock, routing.terms_of(connectors)),
         absence=absence_of(connectors.values()),
+        calendars=read_calendars(settings.calendars),
     )
     desk.on_applied = gauges.applied
     desk.on_alert = gauges.alerted
@@ -298,13 +303,13 @@ async def working(
             for connector in house.connectors.values():
                 if not connector.capabilities.sends:
                     alerting(house.gauges.alerted)(connector.name, "no_certificate")
-            sender, inquirer, housekeeper = make_workers(house, rhythm)
+            sender, inquirer, housekeeper, timekeeper = make_workers(house, rhythm)
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            paying += [inquirer.run, housekeeper.run, pulse.run, make_registrar(house).run]
+            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run, make_registrar(house).run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         sending = [asyncio.create_task(loop()) for loop in paying]
@@ -314,7 +319,7 @@ async def working(
         yield tasks
 
 
-def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper]:
+def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper, Timekeeper]:
     """One of each, under one name that no other process has."""
     worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
@@ -334,6 +339,7 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
         Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
         inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
+        Timekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.time_s),
     )  # fmt: skip
 
 

@@ -155,7 +155,7 @@ class RestDoor:
         command = CreateOnce(
             draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)
         )
-        made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by)
+        made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by, ruled=merchant.ruled)
         if isinstance(made, Refusal):
             raise made
         return encode(201 if made.fresh else 200, words.payout(made.payout))

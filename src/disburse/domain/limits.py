@@ -90,7 +90,7 @@ class Use:
         starts_on = self.on_day if period is Period.DAY else self.on_day.replace(day=1)
         return Key(self.merchant_id, self.currency, str(period), starts_on, scope_of(scope, self.rail, self.payee))
 
-    def keys(self) -> list[Key]:
+    def counters(self) -> list[Key]:
         """Every counter that it is counted in, whatever limits there are today: a limit that is set tomorrow looks back."""
         return [self.key(period, scope) for period in (Period.DAY, Period.MONTH) for scope in (ALL, self.rail, PAYEE)]
 
@@ -155,10 +155,10 @@ class Tally:
 
     def add(self, use: Use) -> None:
         """Count a payout."""
-        for key in use.keys():
-            for counters in (self._used, self._added):
-                before = counters.get(key, Used())
-                counters[key] = replace(before, payouts=before.payouts + 1, amount_minor=before.amount_minor + use.amount_minor)
+        for key in use.counters():
+            for tally in (self._used, self._added):
+                before = tally.get(key, Used())
+                tally[key] = replace(before, payouts=before.payouts + 1, amount_minor=before.amount_minor + use.amount_minor)
 
     def take_added(self) -> list[tuple[Key, Used]]:
         """What is to be added to the counters, in one order for all; asked once."""

@@ -22,6 +22,7 @@ from disburse.operations.payouts import NoSuchMerchant
 from disburse.operations.secrets import digest, new_secret
 from disburse.storage import merchants
 from disburse.storage.database import Database, Transaction
+from disburse.storage.limits import set_ruled
 from disburse.storage.unit import Unit
 from disburse.storage.vault import Vault
 
@@ -111,6 +112,7 @@ async def add_merchant(
         await merchants.insert(tx, merchant, at, actor)
         if settings:
             await merchants.update(tx, shard, merchant_id, settings)
+            await set_ruled(tx, shard, merchant_id)
 
     await database.run(insert)
     keys = {"login": digest(login), "bearer": merchant.bearer_digest, "api_key": merchant.api_key_digest}
@@ -129,6 +131,7 @@ async def set_merchant(
     async def work(tx: Transaction) -> None:
         unit = await Unit.lock(tx, merchant.shard, [merchant.merchant_id])
         await merchants.update(tx, merchant.shard, merchant.merchant_id, changes)
+        await set_ruled(tx, merchant.shard, merchant.merchant_id)
         detail = ", ".join(sorted(changes))
         unit.event(merchant.merchant_id, None, "merchant.changed", at, actor, detail=detail)
         await unit.write()

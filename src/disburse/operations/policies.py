@@ -5,7 +5,7 @@ that (`ask`): a row with the digest of all that persons are shown. Each of them 
 cannot. Enough yeses, or one no, end it, in the same transaction and under the merchant's lock: what happens then is the subject's own
 matter (`Ends`). A yes counts for the digest that it names and for no other, so whatever is changed is asked anew.
 
-How a payout that waits here goes on is in this file as well; a registry's way is `operations/registries.py`'s.
+How a payout goes on that waits for this is `awaiting.py`'s.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _effect(stands: Standing) -> str:
     return "refused" if stands.refused else "approved" if stands.approved else "waiting"
 
 
-# --- a payout that waits -------------------------------------------------------------------------------------------------
+# --- what a payout shows ---
 
 
 def payout_digest(payout: Payout, execute_at: datetime | None) -> bytes:

@@ -23,8 +23,9 @@ from disburse.domain.payout import Payout
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry_states import RegistryState
 from disburse.domain.routing import TEST_CURRENCY
+from disburse.operations import rules
 from disburse.operations.desk import SURFACE, Desk
-from disburse.operations.payouts import CreatePayout, InsufficientFunds, make, tell_mismatches
+from disburse.operations.payouts import CreatePayout, InsufficientFunds, make, tell_mismatches, wishes_of
 from disburse.storage import payouts, registries
 from disburse.storage.database import Hope, Transaction
 from disburse.storage.registries import Registry, ToPay
@@ -76,6 +77,7 @@ async def apply_rows(tx: Transaction, shard: int, command: ApplyRows) -> Applied
             return AppliedRows(registry.applied_to if registry is not None else command.seen, lost=True)
     known = {} if tx.hopeful else await payouts.by_base(tx, shard, [one.base for one in command.commands])
     await unit.read_funds([merchant])
+    await rules.prepare(unit, wishes_of(command.commands))
     count = {"made": 0, "found": 0, "refused": 0}
     mismatches: list[tuple[Payout, CreatePayout]] = []
     place, short = command.seen, None
@@ -96,6 +98,7 @@ async def apply_rows(tx: Transaction, shard: int, command: ApplyRows) -> Applied
     if place != command.seen:
         unit.add("registry", (command.registry_id, command.seen, place, count["made"], count["found"], count["refused"],
                               RegistryState.EXECUTING, command.at))  # fmt: skip
+        rules.write(unit)
         await unit.write()
     return AppliedRows(place, count["made"], count["found"], count["refused"], short)
 
@@ -121,7 +124,7 @@ def draft_rows(registry: Registry, seen: int, rows: Sequence[ToPay], at: datetim
         CreatePayout(
             row.payout_id, merchant, SURFACE, row.reference, row.base, row.fingerprint, row.rail, Money(row.amount_minor, row.currency),
             Money(row.fee_minor, row.currency), row.amount_text, row.display, row.destination_digest, row.sealed, at, actor, True,
-            row.comment, row.currency == TEST_CURRENCY,
+            row.comment, row.currency == TEST_CURRENCY, row.execute_at, True,
         )
         for row in rows
     ]  # fmt: skip

@@ -28,7 +28,7 @@ class Terms:
 def rules_of(terms: Terms, merchant: Merchant, used: Collection[tuple[str, str]]) -> dict[str, str]:
     """The rules for these pairs of rail and currency, by name."""
     desk = terms.desk
-    rules = {"payouts": merchant.payouts}
+    rules = {"payouts": merchant.payouts, "limits": merchant.limits, "approval policies": merchant.policies, "time zone": merchant.time_zone}
     for rail, currency in sorted(used):
         rules[f"fee on {rail}"] = _fee(merchant.fee_rule(rail, desk.fees))
         if currency == "RUB" and terms.minimums.get(rail):

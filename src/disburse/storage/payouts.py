@@ -26,20 +26,31 @@ def payout_of(row: Any) -> Payout:
     return Payout(*values)
 
 
+WHOLE = f"{COLUMNS}, s.execute_at, p.destination_digest"
+TIMES = "LEFT JOIN schedules s ON s.shard = p.shard AND s.payout_id = p.payout_id"
+
+
+def whole_of(row: Any) -> Payout:
+    """The payout of a row that begins with `WHOLE`, read with `TIMES`."""
+    payout = payout_of(row)
+    payout.execute_at, payout.payee = row[_WIDTH], row[_WIDTH + 1]
+    return payout
+
+
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
     """The payouts of one bucket that have these ids."""
     rows = await tx.fetch(
-        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
     )
-    return {row[1]: payout_of(row) for row in rows}
+    return {row[1]: whole_of(row) for row in rows}
 
 
 async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
     """The payouts of one bucket that stand for these obligations (see `identifiers.base_of`)."""
     rows = await tx.fetch(
-        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
+        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
     )
-    return {row[6]: payout_of(row) for row in rows}
+    return {row[6]: whole_of(row) for row in rows}
 
 
 _ATTEMPT = """a.number, a.state, a.due_at, a.connector, a.end_to_end_id, a.owner, a.epoch, a.lease_until, a.opened_at,

@@ -126,7 +126,8 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         """INSERT INTO schedules (shard, payout_id, merchant_id, execute_at, look_at)
            SELECT $1, d.payout_id, $2[d.m], d.at, d.at FROM unnest({}) AS d (payout_id, m, at)
            WHERE (SELECT held FROM base)
-           ON CONFLICT (shard, payout_id) DO UPDATE SET done_at = NULL, look_at = excluded.look_at RETURNING 1""",
+           ON CONFLICT (shard, payout_id) DO UPDATE
+           SET execute_at = excluded.execute_at, look_at = excluded.look_at, done_at = NULL RETURNING 1""",
         ("uuid", "int4", "timestamptz"),
     ),
     "unfunded": (
