@@ -11,7 +11,7 @@ provider. So `repr`, `str` and every refusal here are masked, and a Destination 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn, SupportsIndex
 
@@ -106,7 +106,7 @@ class Destination:
         folded = " ".join(spaced.split())
         if not 2 <= len(folded) <= 50:
             raise BadDestination(self.rail, "name", "has not 2 to 50 characters")
-        return replace(self, name=folded)
+        return Destination(self.rail, self.number, self.bank, folded, self.network)
 
     def to_bytes(self) -> bytes:
         """The bytes to seal: a version byte, then each field as two length bytes and UTF-8 (length 65535: None)."""

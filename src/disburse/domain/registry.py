@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Final, Protocol
 
+import msgspec
+
 from disburse.domain.destinations import (
     BadDestination,
     Destination,
@@ -89,8 +91,7 @@ class Rules:
     zone: tzinfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """What became of one row. Without faults `money` and `destination` are there; with faults whatever could still be read is."""
 
     money: Money | None

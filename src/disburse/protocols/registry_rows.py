@@ -51,6 +51,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     execute_at: str | None = None
     faults: tuple[Fault, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Row({self.number}, line {self.line}, {len(self.faults)} faults)"  # the rest may be a payee's card number
+
 
 class Declared(msgspec.Struct, frozen=True):
     """What a control row of the file says of all rows: how many, and the sum of one currency; "" where it names none."""
