@@ -28,7 +28,7 @@ class _Table(msgspec.Struct, frozen=True):
     """One rail's table. TOML has times and dates of its own; they are taken as well as text."""
 
     time_zone: str = "UTC"
-    days: list[str] = list(_DAYS)
+    days: list[str] = msgspec.field(default_factory=lambda: list(_DAYS))
     opens: str | time = "00:00"
     cut_off: str | time | None = None
     holidays: list[str | date] = []

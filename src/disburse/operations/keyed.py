@@ -301,7 +301,7 @@ class Keyed:
     @property
     def depth(self) -> int:
         """How many new payouts wait for their transaction to begin."""
-        return self._create.depth + self._objected.depth
+        return self._create.depth + self._careful.depth
 
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
