@@ -269,12 +269,12 @@ class Result(NamedTuple):
 async def results(tx: Transaction, shard: int, registry: UUID, after: int, limit: int, *, only: str | None = None) -> list[Result]:
     """Rows after a number, in the file's order, each with its fate and its payout. `only`: a verdict."""
     rows = await tx.fetch(
-        """WITH some AS MATERIALIZED (
+        """WITH wanted AS MATERIALIZED (
                SELECT * FROM registry_rows WHERE shard = $1 AND registry_id = $2 AND number > $3 AND ($5::text IS NULL OR verdict = $5)
                ORDER BY number LIMIT $4)
            SELECT s.number, s.line, s.verdict, s.reference, s.rail, s.currency, s.amount_minor, s.fee_minor, s.display, s.comment, s.faults,
                s.questions, f.fate, f.reason, p.payout_id, p.state, p.reason, p.finished_at
-           FROM some s
+           FROM wanted s
            LEFT JOIN registry_fates f ON f.shard = $1 AND f.registry_id = $2 AND f.number = s.number
            LEFT JOIN payouts p ON p.shard = $1
                AND p.payout_id = CASE WHEN f.number IS NULL THEN s.payout_id WHEN f.fate = 'found' THEN f.payout_id END
@@ -393,7 +393,7 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
         """WITH r AS MATERIALIZED (
                SELECT applied_to, given_up, good - made - found - refused - given_up = 0 AS done FROM registries
                WHERE shard = $1 AND registry_id = $2),
-           some AS MATERIALIZED (
+           wanted AS MATERIALIZED (
                SELECT c.chunk, c.first_row, c.last_row FROM registry_chunks c, r
                WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk > $3 AND NOT c.over
                    AND (c.first_row <= r.applied_to OR r.done) ORDER BY c.chunk LIMIT $4),
@@ -402,14 +402,14 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
                    count(p.payout_id) FILTER (WHERE p.state = 'failed') AS failed,
                    count(p.payout_id) FILTER (WHERE p.state IN ('cancelled', 'expired')) AS ended,
                    count(p.payout_id) FILTER (WHERE p.state NOT IN ('paid', 'returned', 'failed', 'cancelled', 'expired')) AS open
-               FROM some s
+               FROM wanted s
                LEFT JOIN LATERAL (
-                   SELECT pay.payout_id, pay.state FROM registry_rows row
-                   LEFT JOIN registry_fates f ON f.shard = $1 AND f.registry_id = $2 AND f.number = row.number
+                   SELECT pay.payout_id, pay.state FROM registry_rows g
+                   LEFT JOIN registry_fates f ON f.shard = $1 AND f.registry_id = $2 AND f.number = g.number
                    JOIN payouts pay ON pay.shard = $1
-                       AND pay.payout_id = CASE WHEN f.number IS NULL THEN row.payout_id WHEN f.fate = 'found' THEN f.payout_id END
-                   WHERE row.shard = $1 AND row.registry_id = $2 AND row.number BETWEEN s.first_row AND s.last_row
-                       AND row.verdict = 'good' AND row.number <= (SELECT applied_to FROM r)) AS p ON true
+                       AND pay.payout_id = CASE WHEN f.number IS NULL THEN g.payout_id WHEN f.fate = 'found' THEN f.payout_id END
+                   WHERE g.shard = $1 AND g.registry_id = $2 AND g.number BETWEEN s.first_row AND s.last_row
+                       AND g.verdict = 'good' AND g.number <= (SELECT applied_to FROM r)) AS p ON true
                GROUP BY s.chunk, s.last_row)
            UPDATE registry_chunks c SET paid = told.paid, failed = told.failed, ended = told.ended, open = told.open,
                over = told.open = 0 AND (told.last_row <= (SELECT applied_to FROM r) OR (SELECT done FROM r))
