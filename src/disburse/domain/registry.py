@@ -111,7 +111,7 @@ def judge(row: RowText, rules: Rules) -> Judged:
     reader = _READERS.get(row.rail)
     destination = None
     if reader is None:
-        faults.append(Fault("rail", "is not known" if row.rail else "is missing", _shown(row.rail), row.line))
+        faults.append(Fault("rail", "is not known" if row.rail else _MISSING, _shown(row.rail), row.line))
     else:
         destination = _destination(reader, row, rules, faults)
     reference = row.reference
@@ -123,12 +123,28 @@ def judge(row: RowText, rules: Rules) -> Judged:
     if row.comment is not None and len(row.comment) > LONGEST_COMMENT:
         faults.append(Fault("comment", f"has more than {LONGEST_COMMENT} characters", "", row.line))
     at = _time(row.execute_at, rules.zone, row.line, faults) if row.execute_at is not None else None
+    if row.faults:
+        faults = _without_echoes(faults, len(row.faults))
     return Judged(money, destination, at, tuple(faults))
+
+
+def _without_echoes(faults: list[Fault], of_form: int) -> list[Fault]:
+    """The faults without those that only say that something is missing which could not be read: that was told before."""
+    told = {fault.field for fault in faults[:of_form]}
+
+    def echoes(fault: Fault) -> bool:
+        area, _, detail = fault.field.partition(".")
+        return fault.why == _MISSING and bool(told & {fault.field, ("bank" if detail in ("bank", "bik") else area)})
+
+    return faults[:of_form] + [fault for fault in faults[of_form:] if not echoes(fault)]
+
+
+_MISSING: Final = "is missing"
 
 
 def _money(text: str, currency: str | None, line: int, faults: list[Fault]) -> Money | None:
     if not currency:
-        faults.append(Fault("currency", "is missing", "", line))
+        faults.append(Fault("currency", _MISSING, "", line))
         currency = None
     else:
         try:
@@ -137,12 +153,12 @@ def _money(text: str, currency: str | None, line: int, faults: list[Fault]) -> M
             faults.append(Fault("currency", fault.why, _shown(currency), line))
             currency = None
         except BadAmount as fault:
-            faults.append(Fault("amount", fault.why if text else "is missing", _shown(text), line))
+            faults.append(Fault("amount", fault.why if text else _MISSING, _shown(text), line))
             return None
     try:
         read_positive_amount(text, _WIDEST)  # no currency to hold it against, and it can be wrong in itself
     except BadAmount as fault:
-        faults.append(Fault("amount", fault.why if text else "is missing", _shown(text), line))
+        faults.append(Fault("amount", fault.why if text else _MISSING, _shown(text), line))
     return None
 
 
@@ -180,7 +196,7 @@ def _told(reader: _Reader, fault: BadDestination, given: Mapping[str, str], line
     field = reader.number if fault.field == "number" else reader.bank or fault.field
     text = "".join(given.get(field, "").split()).replace("-", "")
     shown = mask(reader.rail if fault.field == "number" else Rail.QIWI, text) if len(text) <= 64 and text.isprintable() else ""
-    return Fault(f"destination.{field}", fault.why if text else "is missing", shown, line)
+    return Fault(f"destination.{field}", fault.why if text else _MISSING, shown, line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ an amount or a card is right (`domain/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from disburse.protocols.registry_rows import DEFAULT_LIMITS, Declared, Fault, Limits, Refused, Row, shown
@@ -53,6 +53,9 @@ RAILS: Final[dict[str, str]] = {
 _FIELD: Final = {"card": "number", "sbp": "phone", "webmoney": "purse", "qiwi": "wallet", "usdt": "address", "account": "account"}
 _BANK: Final = {"sbp": "bank", "account": "bik"}
 _SPECIFIC: Final = {"card": "card", "phone": "sbp", "purse": "webmoney", "wallet": "qiwi", "address": "usdt", "account": "account"}
+FIELDS: Final = {"destination": "destination", "bik": "bank", **dict.fromkeys(_SPECIFIC, "destination")}
+"""How faults call columns that are a payee's number under one name or another. Nothing of what they hold is shown."""
+
 _NAMES: Final = {name: column for column, names in COLUMNS.items() for name in names}
 _TOTAL: Final = ("#total", "#итого")
 
@@ -100,7 +103,7 @@ class Layout:
         for column, cell in zip(self.columns, cells, strict=True):
             why = fault_of_text(cell, self._limits.field)
             if why is not None:
-                found.append(Fault(column, "" if column in _HIDDEN else shown(cell), why))
+                found.append(Fault(FIELDS.get(column, column), "" if column in FIELDS else shown(cell), why))
         return found
 
     def _chosen(self, cells: list[str], rail: str, to: str, bank: str, found: list[Fault]) -> tuple[str, str]:
@@ -110,21 +113,19 @@ class Layout:
             if not text:
                 continue
             if its != rail:
-                found.append(Fault(column, "", f"is given, but the rail is not {its}"))
+                found.append(Fault("destination", "", f"has a {column}, but the rail is not {its}"))
             elif to:
-                found.append(Fault(column, "", "is given twice: there is a destination too"))
+                found.append(Fault("destination", "", f"is given twice: as {column} too"))
             else:
                 to = text
         if self._bik is not None and cells[self._bik]:
             if bank or rail != "account":
-                found.append(Fault("bik", "", "is given twice: there is a bank too" if bank else "is given, but the rail is not account"))
+                found.append(Fault("bank", "", "is given twice: as bik too" if bank else "is a BIK, but the rail is not account"))
             else:
                 bank = cells[self._bik]
         return to, bank
 
 
-_HIDDEN: Final = frozenset({"destination", *_SPECIFIC})
-"""Of these columns nothing is shown at all."""
 
 
 def unreadable(number: int, line: int, why: str) -> Row:
@@ -231,6 +232,3 @@ def control_row(cells: Sequence[str], line: int) -> Declared | None:
     if not given or len(given) > 3 or not (given[0].isascii() and given[0].isdecimal() and len(given[0]) <= 9) or len(given) == 2:
         raise Refused("a control row is #total, the number of rows and, if wanted, a sum and its currency", line=line)
     return Declared(line, int(given[0]), *(given[1:] or ("", "")))
-
-
-RowMaker = Callable[[int, int, list[str]], Row]

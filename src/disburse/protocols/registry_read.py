@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, Literal
 
 from disburse.protocols.registry_csv import open_csv
+from disburse.protocols.registry_jsonl import open_json_lines
 from disburse.protocols.registry_rows import (
     DEFAULT_LIMITS,
     DEFAULT_OPTIONS,
@@ -17,10 +18,14 @@ from disburse.protocols.registry_rows import (
     Found,
     Limits,
     Options,
+    Refused,
     Row,
 )
+from disburse.protocols.registry_sheet import open_sheet
 
 _ZIP: Final = b"PK\x03\x04"
+_OLD: Final = b"\xd0\xcf\x11\xe0"
+_MARK: Final = b"\xef\xbb\xbf"
 
 
 class Reading(Iterator[list[Row]]):
@@ -55,6 +60,16 @@ def read(
     given in `declared`; whoever judges the rows compares them (`domain/registry.Tally`). Raises Refused, here and while iterating.
     """
     file.seek(0)
+    head = file.read(1024)
+    if head.startswith(_OLD):
+        raise Refused("it is an old .xls, or protected by a password; save it as XLSX without a password, or as CSV")
     if kind == "auto":
-        kind = "xlsx" if file.read(len(_ZIP)) == _ZIP else "csv"
+        begins = head.removeprefix(_MARK).lstrip()
+        kind = "xlsx" if head.startswith(_ZIP) else "jsonl" if begins.startswith(b"{") else "csv"
+    if kind == "xlsx":
+        return Reading(*open_sheet(file, limits, options))
+    if head.startswith(_ZIP):
+        raise Refused("it is an archive and no text; if it is a sheet, say so with the option `kind`")
+    if kind == "jsonl":
+        return Reading(*open_json_lines(file, limits, options))
     return Reading(*open_csv(file, limits, options, unitpay=kind == "unitpay"))

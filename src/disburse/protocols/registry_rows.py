@@ -86,10 +86,10 @@ class Limits(msgspec.Struct, frozen=True):
     columns: int = 100
     field: int = 2_000
     line: int = 64 * 1024
-    sheet_bytes: int = 32 * 1024**2
-    sheet_unpacked: int = 256 * 1024**2
+    sheet_bytes: int = 16 * 1024**2
+    sheet_unpacked: int = 128 * 1024**2
     sheet_ratio: int = 100
-    sheet_rows: int = 200_000
+    sheet_rows: int = 100_000
 
 
 DEFAULT_LIMITS: Final = Limits()
