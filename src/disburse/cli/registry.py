@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,12 @@ app.command(list_all, name="list")
 app.command(results, name="results")
 
 Kind = Literal["auto", "csv", "xlsx", "unitpay", "jsonl"]
+
+
+def _steady() -> None:
+    """Long work on many short-lived rows: what is there now is not walked again for each thousand of them."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _how(house: House, kind: Any, options: dict[str, Any]) -> Any:
@@ -62,6 +69,7 @@ def plan(
     from disburse.operations import registries
     from disburse.operations.registry_rules import Terms
 
+    _steady()
     options = _options(separator, encoding, header, sheet, currency)
 
     async def work(house: House) -> tuple[Planned, list[Money]]:
@@ -148,6 +156,7 @@ def apply(
         The file that `plan` wrote.
     """
     found = plans.read_plan(plan)
+    _steady()
 
     async def work(house: House) -> tuple[dict[str, Any], str]:
         return await _apply(house, found, only_good=only_good, again=again)

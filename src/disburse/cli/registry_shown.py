@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO, Final, TextIO
 from uuid import UUID
 
 from cyclopts import Parameter
@@ -13,12 +16,13 @@ from cyclopts import Parameter
 from disburse.cli import show
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, run
-from disburse.cli.registry_plans import bar, show_totals, totals_values
+from disburse.cli.registry_plans import show_totals, totals_values
 from disburse.domain.money import minor_text
 from disburse.domain.registry_states import FINAL
 from disburse.operations.merchants import find_merchant
 from disburse.wiring import House
 
+PAGE: Final = 1000
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -115,7 +119,7 @@ def results(
     registry: str,
     /,
     *,
-    out: Annotated[Path | None, Parameter(help="Where to write them; the ending says how: .csv, .xlsx or .jsonl. Without it: JSON lines.")] = None,
+    out: Annotated[Path | None, Parameter(help="Where to write them: .csv, .xlsx or .jsonl. Without it: JSON lines on standard output.")] = None,
     place: Place = HERE,
 ) -> None:
     """Take the results: every row of the file, in its order, with its verdict, its faults, and how its payout stands now.
@@ -125,24 +129,86 @@ def results(
     registry:
         Its id.
     """
+    identifier = read_registry_id(registry)
+    if out is not None and out.suffix not in (".csv", ".xlsx", ".jsonl"):
+        raise BadUsage("Results are written as .csv, .xlsx or .jsonl: let the file's name end so.")
+    if out is None:
+        run(place, lambda house: _write_lines(house, identifier, sys.stdout))
+        return
+    beside = out.with_name(f".{out.name}.{os.getpid()}{out.suffix}")
+    try:
+        rows = run(place, lambda house: _write(house, identifier, beside))
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+    if place.json:
+        show.say_json({"registry_id": str(identifier), "rows": rows, "out": str(out)})
+    else:
+        show.say(f"{rows:,} rows are in {out}.")
+
+
+async def _pages(house: House, identifier: UUID, told: Callable[[int], None]) -> AsyncIterator[list[Any]]:
     from disburse.operations import registries
 
-    identifier = read_registry_id(registry)
+    found, after = await registries.find(house.database, identifier), 0
+    while True:
+        rows = await registries.page(house.database, found, after, PAGE)
+        if rows:
+            yield rows
+        if len(rows) < PAGE:
+            return
+        after = rows[-1].number
+        told(after)
 
-    async def work(house: House) -> int:
-        found = await registries.find(house.database, identifier)
-        after = 0
-        with bar("results", found.rows_read) as told:
-            while True:
-                rows = await registries.page(house.database, found, after, 1000)
-                for row in rows:
-                    sys.stdout.write(show.json_text(row_values(row), indent=None) + "\n")
-                if len(rows) < 1000:
-                    return after + len(rows)
-                after = rows[-1].number
-                told(after)
 
-    run(place, work)
+async def _write_lines(house: House, identifier: UUID, file: TextIO) -> int:
+    count = 0
+    async for rows in _pages(house, identifier, lambda done: None):
+        file.write("".join(show.json_text(row_values(row), indent=None) + "\n" for row in rows))
+        count += len(rows)
+    return count
+
+
+async def _write(house: House, identifier: UUID, path: Path) -> int:
+    """Write them into a file. A thread takes rows as the sheet wants them, since the sheet's library asks for them one by one."""
+    if path.suffix == ".jsonl":
+        with path.open("w", encoding="utf-8") as lines:
+            return await _write_lines(house, identifier, lines)
+    from disburse.protocols.registry_results import write_csv, write_xlsx
+
+    count, loop = 0, asyncio.get_running_loop()
+    pages = _pages(house, identifier, lambda done: None)
+
+    def rows() -> Iterator[Any]:
+        nonlocal count
+        while (page := asyncio.run_coroutine_threadsafe(_next(pages), loop).result()) is not None:
+            count += len(page)
+            yield from (_sheet_row(row) for row in page)
+
+    def write(file: BinaryIO) -> None:
+        if path.suffix == ".xlsx":
+            write_xlsx(rows(), file, created=house.world.clock.now())
+        else:
+            file.writelines(write_csv(rows()))
+
+    with path.open("wb") as file:
+        await asyncio.to_thread(write, file)
+    return count
+
+
+async def _next(pages: AsyncIterator[list[Any]]) -> list[Any] | None:
+    return await anext(pages, None)
+
+
+def _sheet_row(row: Any) -> Any:
+    from disburse.protocols.registry_results import Result
+
+    values = row_values(row)
+    why = "; ".join(f"{one['field']} {one['why']}" for one in values["faults"]) or values["reason"] or ""
+    return Result(
+        row.number, row.line, row.reference or "", row.rail or "", row.display or "", values["amount"] or "", values["fee"] or "", row.currency or "",
+        values["outcome"], values["payout_id"] or "", why, row.finished_at,
+    )  # fmt: skip
 
 
 def row_values(row: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from disburse.domain.destinations import Destination
-from disburse.domain.fees import FeeRule, fee
+from disburse.domain.fees import FREE, FeeRule, fee
 from disburse.domain.identifiers import payout_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR, Money, minor_text
@@ -138,8 +138,9 @@ class Planner:
                 piece.rows.append(self._bad(row, meaning.faults))
                 continue
             route = self._route(str(meaning.destination.rail), meaning.money, meaning.destination.bank)
-            faults = self._house_faults(meaning.money, meaning.destination, route)
-            good = None if faults else self._good(row, meaning, route, place)
+            cost = self._fee(str(meaning.destination.rail), meaning.money)
+            faults = self._house_faults(meaning.money, meaning.destination, cost, route)
+            good = None if faults else self._good(row, meaning, cost, route, place)
             if good is None:
                 piece.rows.append(self._bad(row, faults))
             elif good.base in piece.bases:
@@ -149,10 +150,10 @@ class Planner:
                 piece.rows.append(good)
         return piece
 
-    def _house_faults(self, money: Money, to: Destination, route: str | None) -> list[Fault]:
+    def _house_faults(self, money: Money, to: Destination, cost: int, route: str | None) -> list[Fault]:
         faults = []
         rail, currency = str(to.rail), money.currency
-        if money.minor + self._fee(rail, money) > MAX_MINOR:
+        if money.minor + cost > MAX_MINOR:
             faults.append(Fault("amount", "is too large", money.text()))
         least = self._terms.minimums.get(rail, 0) if currency == "RUB" else 0
         if money.minor <= least and least:
@@ -166,7 +167,7 @@ class Planner:
         rule = self._fees.get(rail)
         if rule is None:
             rule = self._fees[rail] = self._merchant.fee_rule(rail, self._desk.fees)
-        return fee(rule, money).minor
+        return fee(rule, money).minor if rule is not FREE else 0
 
     def _freight(self, rail: str, money: Money, bank: str | None) -> Freight:
         return Freight(rail, money.currency, money.minor, self._merchant.merchant_id, bank, money.currency == TEST_CURRENCY)
@@ -191,7 +192,7 @@ class Planner:
                 return f"is {one.why} {one.detail}, {'the least' if one.why is Why.BELOW else 'the most'} that {one.connector} takes on {rail}"
         return None
 
-    def _good(self, row: RowText, meaning: Meaning, route: str | None, place: int) -> _Good:
+    def _good(self, row: RowText, meaning: Meaning, cost: int, route: str | None, place: int) -> _Good:
         desk, merchant, money, to = self._desk, self._merchant, meaning.money, meaning.destination
         if money is None or to is None:
             raise AssertionError("a row without faults has money and a destination")
@@ -201,7 +202,6 @@ class Planner:
         fingerprint = desk.vault.fingerprint(content_of(payee, money), number)
         reference = row.reference or reference_of_row(self._registry.file_digest, row.number, self._own)
         base = desk.base(merchant, SURFACE, reference, identifier)
-        cost = self._fee(rail, money)
         found = (
             merchant.shard, self._registry.registry_id, row.number, row.line, "good", reference, rail, money.currency, money.minor, cost,
             row.amount_text, to.display(), row.comment, route, identifier, base, fingerprint,
