@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check bench serve kills prove soak chaos chaos-ha clients lock clean
+.PHONY: demo demo-two test check bench serve kills prove soak chaos chaos-ha registries clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -31,6 +31,9 @@ check: $(VENV)/.dev
 # Longer proofs, each with a word of its own.
 kills: $(VENV)/.dev
 	@$(BIN)/python -m scripts.kills $(ARGS)
+
+registries: $(VENV)/.dev
+	@$(BIN)/python -m scripts.registries $(ARGS)
 
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m scripts.chaos $(ARGS)
