@@ -169,17 +169,12 @@ def _destination(reader: _Reader, row: RowText, rules: Rules, faults: list[Fault
     given = row.destination
     found = None
     try:
-        found = reader.read(given, rules)
+        found = banked = reader.read(given, rules)
     except BadDestination as fault:
         faults.append(_told(reader, fault, given, row.line))
-        if fault.field == "number" and reader.bank is not None:
-            try:
-                reader.read({**given, reader.number: reader.sample}, rules)
-            except BadDestination as other:
-                if other.field == "bank":
-                    faults.append(_told(reader, other, given, row.line))
-    if found is not None and found.rail is Rail.SBP and found.bank not in rules.members:
-        faults.append(Fault(f"destination.{reader.bank}", "is not one of the banks of SBP", mask(Rail.QIWI, found.bank or ""), row.line))
+        banked = _with_sample(reader, row, rules, faults) if fault.field == "number" and reader.bank is not None else None
+    if banked is not None and banked.rail is Rail.SBP and banked.bank not in rules.members:
+        faults.append(Fault(f"destination.{reader.bank}", "is not one of the banks of SBP", mask(Rail.QIWI, banked.bank or ""), row.line))
         found = None
     name = given.get("name")
     if name is not None:
@@ -190,6 +185,16 @@ def _destination(reader: _Reader, row: RowText, rules: Rules, faults: list[Fault
             faults.append(Fault("destination.name", fault.why, "", row.line))
             found = None
     return found
+
+
+def _with_sample(reader: _Reader, row: RowText, rules: Rules, faults: list[Fault]) -> Destination | None:
+    """The row's bank beside a right number: whether it is wrong too is told although the row's own number is."""
+    try:
+        return reader.read({**row.destination, reader.number: reader.sample}, rules)
+    except BadDestination as fault:
+        if fault.field == "bank":
+            faults.append(_told(reader, fault, row.destination, row.line))
+        return None
 
 
 def _told(reader: _Reader, fault: BadDestination, given: Mapping[str, str], line: int) -> Fault:
@@ -243,7 +248,8 @@ def _time(text: str, zone: tzinfo | None, line: int, faults: list[Fault]) -> dat
                 return at
         except ValueError:
             why = "is no time of any day"
-    faults.append(Fault("execute_at", why, _shown(text), line))
+    shown = text if _ISO.fullmatch(iso) is not None else _shown(text)
+    faults.append(Fault("execute_at", why, shown, line))
     return None
 
 

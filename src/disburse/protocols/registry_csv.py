@@ -26,12 +26,13 @@ from disburse.protocols.registry_layout import (
     unreadable,
 )
 from disburse.protocols.registry_rows import Declared, Found, Limits, Options, Refused, Row
-from disburse.protocols.registry_text import Block, Survey, blocks, survey
+from disburse.protocols.registry_text import ESCAPED, Block, Survey, blocks, survey
 
 SEPARATORS: Final = (",", ";", "\t")
 _NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab"}
 _LOOKED_AT: Final = 20
-_LONGEST_QUOTED: Final = 1000  # lines that one quoted field may cover before the file is refused
+_LONGEST_QUOTED: Final = 50  # lines that one quoted field may cover before the file is refused
+_MOST_BLANK: Final = 100_000  # empty lines
 
 Opened = tuple[Found, Iterator[list[Row]], list[Declared]]
 
@@ -97,10 +98,10 @@ def _table(sample: list[tuple[int, str]], separator: str, limits: Limits, option
         return _Table(separator, columns, True, line)
     # The first row may be a bad one; most of them are not.
     widths = Counter(len(_cells(text, separator)) for _, text in sample)
-    wide = max(widths, key=lambda width: (widths[width], width))
-    if not shortest <= wide <= len(order):
+    wide = max((width for width in widths if shortest <= width <= len(order)), key=lambda width: (widths[width], width), default=0)
+    if not wide:
         raise Refused(
-            f"there is no header, and {wide} columns (parted by {_NAMES[separator]}); without a header they are {', '.join(order)}: "
+            f"there is no header, and {len(cells)} columns (parted by {_NAMES[separator]}); without a header they are {', '.join(order)}: "
             f"{shortest} to {len(order)} of them", line=line,
         )  # fmt: skip
     return _Table(separator, tuple(order[:wide]), False, 0)
@@ -130,7 +131,7 @@ class _Rows:
     def __init__(self, file: BinaryIO, found: Survey, limits: Limits, table: _Table, layout: Layout, declared: list[Declared]) -> None:
         self._blocks = blocks(file, found, limits, tabs=table.separator == "\t")
         self._limits, self._table, self._layout, self._declared = limits, table, layout, declared
-        self._number = 0
+        self._number = self._blank = 0
         self._quotes_left = found.quotes
         self._opened: int | None = None  # the line of a quote that is open
 
@@ -143,6 +144,11 @@ class _Rows:
             yield [self._broken(self._opened, _NEVER_CLOSED)]
 
     def _read(self, block: Block) -> list[Row]:
+        if block.escaped:
+            # Some programs write a quote in a field so, and what follows it may be text or a row of its own: nobody can tell.
+            line = next((at for at, text in enumerate(block.lines, block.first) if ESCAPED.search(text)), None)
+            if line is not None:
+                raise Refused('there is a quote behind a backslash; write a quote in a quoted field twice ("")', line=line)
         whole = self._whole(block) if self._opened is None else None
         if whole is not None:
             self._quotes_left -= block.quotes
@@ -167,7 +173,10 @@ class _Rows:
         rows: list[Row] = []
         number, make, header = self._number, self._layout.row, self._table.header_line
         for line, cells in enumerate(cells_of, first):
-            if not "".join(cells).strip() or line == header:
+            if (not cells or not cells[0] or cells[0].isspace()) and not "".join(cells).strip():
+                self._blank += 1
+                continue
+            if line == header:
                 continue
             if cells[0][:1] == "#":
                 declared = control_row(cells, line)
@@ -177,6 +186,8 @@ class _Rows:
             number += 1
             rows.append(make(number, line, cells, suspect=suspect))
         self._number = number
+        if self._blank > _MOST_BLANK:
+            raise Refused(f"there are more than {_MOST_BLANK} empty lines; take them out", line=first)
         if number > self._limits.rows:
             raise Refused(f"there are more than {self._limits.rows} rows; split the file", line=first)
         return rows
@@ -194,17 +205,14 @@ class _Rows:
         try:
             cells = next(csv.reader([text if begun is None else f'"{text}'], delimiter=self._table.separator, strict=True))
         except csv.Error as error:
-            return self._misquoted(line, text, "unexpected end of data" in str(error))
+            return self._misquoted(line, "unexpected end of data" in str(error))
         if begun is None:
             return self._rows([cells], line, suspect)
         self._opened = None
         return [self._broken(begun, f"has a quoted field with a line break; lines {begun} to {line} were read as this one row")]
 
-    def _misquoted(self, line: int, text: str, still_open: bool) -> list[Row]:
+    def _misquoted(self, line: int, still_open: bool) -> list[Row]:
         begun = self._opened if self._opened is not None else line
-        if '\\"' in text:
-            # With such quotes nobody can tell where a field ends, and so what is a row.
-            raise Refused('has a quote behind a backslash; write a quote in a quoted field twice ("")', line=line)
         if still_open and self._quotes_left:
             self._opened = begun
             return []

@@ -6,7 +6,9 @@ an amount or a card is right (`domain/`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from disburse.protocols.registry_rows import DEFAULT_LIMITS, Declared, Fault, Limits, Refused, Row, shown
@@ -71,7 +73,7 @@ class Layout:
         self._limits, self._decimal_comma, self._currency = limits, decimal_comma, currency
         place = {column: index for index, column in enumerate(columns)}
         nowhere = len(columns)  # rows get one empty cell behind the others
-        self._places = tuple(place.get(name, nowhere) for name in ORDER)
+        self._pick = itemgetter(*(place.get(name, nowhere) for name in ORDER))
         self._specific = [(place[name], name, rail) for name, rail in _SPECIFIC.items() if name in place]
         self._bik = place.get("bik")
 
@@ -82,12 +84,11 @@ class Layout:
             if len(cells) < wide or any(cell.strip() for cell in cells[wide:]):
                 return unreadable(number, line, f"has {len(cells)} columns and not {wide}")
             cells = cells[:wide]
-        found = list(faults)
+        found = list(faults) if faults else []
         if suspect:
             found += self._form(cells)
-        cells = [cell.strip() for cell in cells]
-        cells.append("")
-        reference, rail, to, bank, amount, currency, comment, name, at = [cells[place] for place in self._places]
+        cells = [*map(str.strip, cells), ""]
+        reference, rail, to, bank, amount, currency, comment, name, at = self._pick(cells)
         rail = RAILS.get(rail) or RAILS.get(_folded(rail), rail)
         if self._specific or self._bik is not None:
             to, bank = self._chosen(cells, rail, to, bank, found)
@@ -95,7 +96,7 @@ class Layout:
             amount = _with_dot(amount)
         return Row(
             number, line, reference or None, rail, _destination(rail, to, bank, name, found), amount,
-            currency or self._currency, comment or None, at or None, tuple(found),
+            currency or self._currency, comment or None, at or None, tuple(found) if found else (),
         )  # fmt: skip
 
     def _form(self, cells: list[str]) -> list[Fault]:
@@ -137,15 +138,17 @@ def fault_of_text(text: str, longest: int) -> str | None:
     """What is wrong with a text as such: too long, NUL, control characters; None when nothing is."""
     if len(text) > longest:
         return f"has more than {longest} characters"
+    if _BROKEN.search(text) is not None:
+        return "has bytes that are not of the file's encoding"
     if text.isprintable():
         return None
     if "\0" in text:
         return "holds a NUL"
-    controls = text.translate(_NO_CONTROLS)
-    return None if controls == text else "holds a line break, a tab or another control character"
+    return "holds a line break, a tab or another control character" if _CONTROLS.search(text) is not None else None
 
 
-_NO_CONTROLS: Final = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)])
+_BROKEN: Final = re.compile("[\ud800-\udfff\ufffd]")
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _destination(rail: str, to: str, bank: str, name: str, found: list[Fault]) -> dict[str, str]:

@@ -21,7 +21,8 @@ from disburse.protocols.registry_rows import Declared, Fault, Found, Limits, Opt
 
 _STRINGS_TEXT: Final = 16 * 1024**2
 _STRINGS: Final = 1_000_000
-_ELEMENTS_A_ROW: Final = 40
+_ELEMENTS_A_ROW: Final = 30
+_MOST_CELLS: Final = 1000
 _MOST_SPILLED: Final = 20
 _MOST_SMALL: Final = 200_000
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -172,7 +173,7 @@ class _Rows:
         self._layout: Layout | None = None
         self._walk = Walk(self._start, self._end, _ELEMENTS_A_ROW * limits.sheet_rows).feed(book.archive.part(book.part))
         self._found: list[Row] = []
-        self._number = self._line = 0
+        self._number = self._line = self._cells_of_row = 0
         self._cells: list[Cell] = []
         self._hidden = False
         self._spilled: list[tuple[int, int, int, int]] = []  # what formulas of several cells fill: columns from, to, rows from, to
@@ -225,7 +226,7 @@ class _Rows:
         line = int(given) if given is not None and given.isascii() and given.isdecimal() and len(given) <= 7 else self._line + 1
         if line <= self._line:
             raise Refused("its rows are out of order; save it again, or as CSV", line=line)
-        self._line, self._cells, self._column = line, [], -1
+        self._line, self._cells, self._column, self._cells_of_row = line, [], -1, 0
         self._spilled = [one for one in self._spilled if one[3] >= line]
         self._hidden = attributes.get("hidden") in ("1", "true")
 
@@ -237,6 +238,9 @@ class _Rows:
             if match is None or int(match[2]) != self._line or _letters(match[1]) < column:
                 raise Refused("its cells are out of order; save it again, or as CSV", line=self._line)
             column = _letters(match[1])
+        self._cells_of_row += 1
+        if self._cells_of_row > _MOST_CELLS:
+            raise Refused(f"a row has more than {_MOST_CELLS} cells", line=self._line)
         # A far cell takes the place of the first beyond all columns: whatever is there, the row has too many.
         self._column = min(column, self._limits.columns)
         self._cells += [("", None)] * (self._column + 1 - len(self._cells))

@@ -22,6 +22,7 @@ ENCODINGS: Final = ("utf-8", "utf-16-le", "utf-16-be", "windows-1251")
 """What can be read, and what the option `encoding` may say."""
 
 _BLOCK: Final = 128 * 1024
+_LOOK: Final = 1024**2
 _SAMPLE: Final = 4 * 1024**2
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ESCAPED: Final = re.compile("[\udc80-\udcff]+")
@@ -30,6 +31,9 @@ _HIGH: Final = bytes(range(0x80))
 _NOT_LETTERS: Final = bytes([*range(0x80), *range(0xC0, 0x100), 0xA8, 0xB8, 0xA0, 0xAB, 0xBB, 0xB9, 0x96, 0x97])
 
 _CONTROLS: Final = bytes([*range(9), *range(0x0B, 0x20), 0x7F])
+ESCAPED: Final = re.compile(r'\\"(?!")')
+"""A quote behind a backslash, and not one of two that are one."""
+
 _SUSPECT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
@@ -42,12 +46,14 @@ class Survey(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """Some whole lines. `first` is the number of the first, from 1; `suspect` says that a control or a broken character is among them."""
+    """Some whole lines. `first` is the number of the first, from 1; `suspect` says that a control or a broken character may be among them, or a
+    cell that is too long; `escaped` that a quote stands behind a backslash."""
 
     first: int
     lines: list[str]
     suspect: bool
     quotes: int
+    escaped: bool
 
 
 def survey(file: BinaryIO, limits: Limits, encoding: str | None) -> Survey:
@@ -67,15 +73,17 @@ def survey(file: BinaryIO, limits: Limits, encoding: str | None) -> Survey:
     told = encoding or marked
     if told is None and head.count(0) * 4 > len(head):
         raise Refused("it looks like UTF-16 without its mark; say which with the option `encoding`: utf-16-le or utf-16-be")
-    return _look_through(file, start, told)
+    return _look_through(file, start, told, limits)
 
 
-def _look_through(file: BinaryIO, start: int, told: str | None) -> Survey:
+def _look_through(file: BinaryIO, start: int, told: str | None, limits: Limits) -> Survey:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     valid, quotes, first_bad = told is None, 0, None
     wide = told is not None and told.startswith("utf-16")
     file.seek(start)
-    while chunk := file.read(1024 * 1024):
+    while chunk := file.read(_LOOK):
+        if len(chunk) == _LOOK and b"\n" not in chunk and b"\r" not in chunk and limits.line * 4 <= _LOOK:
+            raise Refused(f"from byte {file.tell() - len(chunk)} on there is a line of more than {limits.line} characters")
         quotes += _wide_quotes(chunk, told == "utf-16-le") if wide else chunk.count(b'"')
         if valid and not (chunk.isascii() and not decoder.getstate()[0]):
             try:
@@ -131,11 +139,13 @@ def blocks(file: BinaryIO, found: Survey, limits: Limits, *, tabs: bool) -> Iter
         carry = lines.pop() + held
         if ended and carry:
             lines.append(carry)
-        if len(carry) > limits.line or (lines and max(map(len, lines)) > limits.line):
+        long = max(map(len, lines), default=0)
+        if len(carry) > limits.line or long > limits.line:
             longest = next((at for at, one in enumerate(lines) if len(one) > limits.line), len(lines))
-            raise Refused(f"is longer than {limits.line} characters", line=line + longest)
+            raise Refused(f"the line has more than {limits.line} characters", line=line + longest)
         if lines:
-            yield Block(line, lines, _suspect(text, tabs), text.count('"') - (0 if ended else carry.count('"')))
+            quotes = text.count('"') - (0 if ended else carry.count('"'))
+            yield Block(line, lines, long > limits.field or _suspect(text, tabs), quotes, quotes > 0 and ESCAPED.search(text) is not None)
             line += len(lines)
 
 
