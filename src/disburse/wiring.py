@@ -57,6 +57,8 @@ WARM = 4
 """Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
 REST_S = 0.002
 """After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
+HINT_S = 0.05
+"""At most one NOTIFY of a kind from a process in so long: each is a transaction, and wakes every process."""
 
 
 def _nothing(*_: Any) -> None:
@@ -266,7 +268,7 @@ class Hint:
             await self._pace.rest()
             with contextlib.suppress(Exception):  # a hint: whatever is wrong with the database, others report it
                 await self._house.database.notify(self._channel)
-            await self._house.world.clock.sleep(0.02)
+            await self._house.world.clock.sleep(HINT_S)
 
 
 @contextlib.asynccontextmanager
@@ -323,9 +325,7 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
     """One of each, under one name that no other process has."""
     worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
-    limits = SenderLimits(
-        window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s
-    )
+    limits = SenderLimits(window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s)
     inquirer = Inquirer(
         house.desk, house.connectors, house.world, worker, shards=shards,
         limits=InquirerLimits(batch=rhythm.questions, call_s=settings.call_s, poll_s=rhythm.poll_s), asked=house.gauges.asked,

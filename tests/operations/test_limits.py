@@ -136,6 +136,7 @@ async def test_unknown_commit_counts_once(shop: Shop) -> None:
     await rule(shop, merchant, limits=[limit("day:RUB", 1000)])
     drafts = [shop.draft(merchant, "a", 1000)]
     first, second = await shop.run_twice(lambda tx: payouts.create(tx, 0, drafts))
+    assert isinstance(first[0], Found) and isinstance(second[0], Found)
     assert first[0].payout.payout_id == second[0].payout.payout_id
     assert await used(shop, merchant) == (1, 1000)
 

@@ -12,12 +12,14 @@ from structlog.testing import capture_logs
 
 from disburse.connectors.contract import Capabilities, Question
 from disburse.domain.destinations import Rail
-from disburse.domain.outcomes import Finding, NotFound, Settled
+from disburse.domain.outcomes import Finding, NotFound, NotSent, Settled
 from disburse.domain.schedule import SILENT_AFTER
 from disburse.logs import FIELDS
+from disburse.operations.attempts import Claim
 from disburse.operations.desk import Batches, Desk
 from disburse.operations.evidence import Heard
 from disburse.wiring import absence_of
+from disburse.workers.sender import tell
 from tests.workers.provider import LOSE, PATIENCE_S, PAY_SILENTLY, REFUSE, Process, Provider, Town
 
 
@@ -109,18 +111,14 @@ async def test_an_order_that_is_answered_is_an_answer(town: Town, bank: Provider
 
 async def test_what_never_reached_a_provider_is_tried_when_it_answers_again(town: Town, bank: Provider) -> None:
     """After many tries the next one is minutes away, or hours by a clock that was wrong; a provider that answers is tried at once."""
-    bank.closed = True
     await town.pay(PAY_SILENTLY, PAY_SILENTLY, PAY_SILENTLY)
-    sender = Process(town, "sender", asks=False).start()
-
-    async def all_tried() -> bool:
-        return len(await town.rows("SELECT FROM attempts WHERE state = 'due' AND number > 1")) == 3
-
-    await town.until(all_tried)
-    await sender.stop()  # before they are put off: it may be about to claim what was due a moment ago
+    desk, now = town.desk(), town.clock.now()
+    claims = [Claim(one.payout.payout_id, 1, one.payout.merchant_id, "gone", 30.0, now) for one in await desk.due(0, 3)]
+    for opened in await desk.claim(0, claims):
+        assert opened is not None
+        await tell(desk, town.world, opened, "answer", NotSent("connection refused"), "gone")
     resting = "UPDATE attempts SET due_at = clock_timestamp() + interval '3 h' WHERE state = 'due' AND number > 1 RETURNING 1"
     assert len(await town.rows(resting)) == 3
-    bank.closed = False
     process = Process(town, "w")
     process.inquirer._unanswered["bank"] = SILENT_AFTER - 1
     process.start()

@@ -101,6 +101,7 @@ class Metrics:
         self.connections = Gauge("disburse_connections", "Open connections.", registry=self.registry)
         self._cut = counter("disburse_connections_cut", "Connections closed by us.", ["why"])
         self._batch_of: dict[str, Callable[[float], None]] = {}
+        self._call_of: dict[tuple[str, type[Verdict]], Callable[[], None]] = {}
         ProcessCollector(registry=self.registry)
 
     def request(self, surface: str, outcome: str) -> Callable[[float], None]:
@@ -116,7 +117,10 @@ class Metrics:
 
     def called(self, connector: str, outcome: Verdict) -> None:
         """A call to a provider ended so."""
-        self._calls.labels(connector, type(outcome).__name__.lower()).inc()
+        count = self._call_of.get((connector, type(outcome)))
+        if count is None:
+            count = self._call_of[connector, type(outcome)] = self._calls.labels(connector, type(outcome).__name__.lower()).inc
+        count()
 
     def asked(self, connector: str, finding: Verdict) -> None:
         """An inquiry found this."""

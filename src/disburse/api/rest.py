@@ -38,6 +38,7 @@ from disburse.operations import listing
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
+from disburse.operations.headroom import read_headroom
 from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
 from disburse.operations.payouts import CreatePayout
 from disburse.operations.secrets import digest
@@ -137,6 +138,8 @@ class RestDoor:
                 return encode(200, words.explanation(told, self._clock.now()))
             case "balances":
                 return encode(200, words.balances(await listing.balances_of(self._desk.database, merchant)))
+            case "limits":
+                return encode(200, words.limits(merchant, await read_headroom(self._desk.database, merchant, self._clock.now())))
             case "rails":
                 return encode(200, self._rails(merchant))
             case "banks":
@@ -151,6 +154,7 @@ class RestDoor:
             raise faulty([m.FieldFault(field="reference", why=why)])
         draft = draft_order(self._desk, merchant, order)
         asked = [draft.fingerprint.hex(), draft.reference, draft.execute, order.destination.name, draft.comment]
+        asked += [order.execute_at.isoformat()] if order.execute_at is not None else []
         objection = self._objection(merchant, draft, order)
         command = CreateOnce(
             draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)

@@ -42,6 +42,8 @@ from disburse.wiring import open_house
 from disburse.world import real_world
 
 MERCHANTS = 1000
+WARM_S = 1.0
+"""Of every load the first second does not count."""
 RICH = Money(10**14, "RUB")
 
 Keys = list[tuple[str, str]]
@@ -176,7 +178,7 @@ async def _serving(
 async def _load(
     port: int, keys: Keys, connections: int, seconds: float, prefix: str, rate: float | None = None
 ) -> Report:
-    order = Order("127.0.0.1", port, connections, seconds, 1.0, f"{prefix}{time.monotonic_ns():x}", keys, rate)
+    order = Order("127.0.0.1", port, connections, seconds, WARM_S, f"{prefix}{time.monotonic_ns():x}", keys, rate)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "disburse.cli.bench_load", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -192,9 +194,9 @@ def _plain(order: Order) -> dict[str, Any]:
 
 
 async def _lives(port: int, dsn: str, keys: Keys, seconds: float, prefix: str) -> float:
-    """Whole lives a second: from the first accepted to the last settled of what was sent in so many seconds, by their rows.
+    """Whole lives a second, by their rows: of what was accepted after the warm-up, until the last of it was settled.
 
-    So, as in (a), the load generator's own start and end do not count.
+    So, as in (a), neither the load generator's own start and end count nor the first second of a server that was just started.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -205,9 +207,12 @@ async def _lives(port: int, dsn: str, keys: Keys, seconds: float, prefix: str) -
         ):
             await asyncio.sleep(0.05)
         per_s: float = await connection.fetchval(
-            """SELECT count(*) FILTER (WHERE state = 'paid') / extract(epoch FROM max(finished_at) - min(created_at))::float8
-               FROM disburse.payouts WHERE created_at >= $1""",
+            """WITH sent AS (SELECT * FROM disburse.payouts WHERE created_at >= $1),
+                 warm AS (SELECT min(created_at) + make_interval(secs => $2) AS since FROM sent)
+               SELECT count(*) FILTER (WHERE state = 'paid') / extract(epoch FROM max(finished_at) - min(since))::float8
+               FROM sent, warm WHERE created_at >= since""",
             began,
+            WARM_S,
         )
         return per_s
     finally:

@@ -24,6 +24,7 @@ MERCHANTS = 1 << 20
 """Merchant numbers stay below this, so that a UnitPay payoutId (counter * 2**20 + number) stays below 2**53."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_LETTER_SET = frozenset(_LETTERS)
 _PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
 """Ten bits as two characters of base 32."""
 
@@ -83,6 +84,6 @@ def read_end_to_end_id(text: str) -> tuple[Shard, str, int] | None:
         return None
     if number.startswith("0"):  # attempts count from one, and we never write it in two ways
         return None
-    if any(c not in _LETTERS for c in base):
+    if not _LETTER_SET.issuperset(base):
         return None
     return Shard(_LETTERS.index(base[0]) << 5 | _LETTERS.index(base[1])), base, int(number)

@@ -12,7 +12,7 @@ from disburse.domain.payout import Payout, PayoutState, Step, WrongState
 from disburse.domain.refusals import Refusal
 from disburse.operations.payouts import Moves, NoSuchPayout
 from disburse.operations.policies import ChangedSince, Ends, Need, Say, Standing, payout_digest
-from disburse.storage import payouts
+from disburse.storage import payouts, schedules
 from disburse.storage.unit import Unit
 
 REFUSED: Final = "approval_refused"
@@ -44,8 +44,11 @@ async def _end(unit: Unit, standing: Standing, say: Say) -> str | Refusal:
     elif payout.expires_at <= say.at:
         moves.move(payout, Step.EXPIRE, say.at, say.actor)
     else:
-        later = payout.execute_at is not None and payout.execute_at > await unit.tx.database_now()
+        now = await unit.tx.database_now()
+        later = payout.execute_at is not None and payout.execute_at > now
         moves.begin(payout, Step.SCHEDULE if later else Step.QUEUE, say.at, say.actor)
+        if not later:
+            await schedules.settle(unit.tx, unit.shard, [payout.payout_id], [], now)
     moves.add_rows()
     return str(payout.state)
 

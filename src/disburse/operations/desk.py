@@ -22,7 +22,7 @@ from disburse.domain.fees import FeeRule, fee
 from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
-from disburse.domain.payout import Payout
+from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Facts, Route, Rule, choose
@@ -358,7 +358,7 @@ class Desk:
         ring = self.finals.enter(command.payout_id)  # before the payout exists, so that its end cannot be missed
         try:
             made = await self.create(merchant, command, deadline=deadline)
-            if not isinstance(made, Found) or not made.fresh or made.payout.final:
+            if not isinstance(made, Found) or not made.fresh or made.payout.state is not PayoutState.QUEUED:
                 return made
             seconds = max(min(wait_s, until - self.world.clock.monotonic()), 0)
             return await self._see_its_end(merchant, command.base, ring, seconds) or made

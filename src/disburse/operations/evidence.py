@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -112,7 +112,7 @@ async def weigh(
             results.append(Applied(found[where[:2]][0] if where and where[:2] in found else None, "repeated"))
             continue
         known.add(key)
-        results.append(changes.apply(message))
+        results.append(changes.apply(message, key[1]))
     changes.add_rows()
     return results
 
@@ -137,9 +137,9 @@ async def _found(
 def _storable(message: Heard) -> Heard:
     """The message with its texts made fit to be kept: a provider can say what no column takes, and must be heard all the same."""
     verdict, identifier = message.verdict, fit_to_keep(message.end_to_end_id)
-    told = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
-    kept: dict[str, Any] = {name: fit_to_keep(value) if isinstance(value, str) else value for name, value in told.items()}
-    if kept == told and identifier == message.end_to_end_id:
+    texts = {name: value for name in verdict.__match_args__ if isinstance(value := getattr(verdict, name), str)}
+    kept: dict[str, Any] = {name: fit_to_keep(value) for name, value in texts.items()}
+    if kept == texts and identifier == message.end_to_end_id:
         return message
     return replace(message, verdict=replace(verdict, **kept), end_to_end_id=identifier)
 
@@ -244,17 +244,17 @@ class _Changes:
         self._payout_before: dict[UUID, PayoutState] = {}
         self._attempt_before: dict[tuple[UUID, int], AttemptState] = {}
 
-    def apply(self, message: Heard) -> Applied:
+    def apply(self, message: Heard, digest: bytes) -> Applied:
         key = message.payout[:2] if message.payout else None
         attempt = self._attempts.get(key) if key else None
         if key is None or attempt is None or attempt.connector != message.connector:
-            return self._keep_unmatched(message)
+            return self._keep_unmatched(message, digest)
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
         effect, clock_at = "nothing", stored_at(self._facts, message, attempt)
         if not self._returned_before(payout, message) and not _of_another_sending(message, attempt):
             effect = self._change(payout, attempt, rule(case, message.verdict), message)
-        self._store(message, payout, attempt, effect, clock_at)
+        self._store(message, digest, payout, attempt, effect, clock_at)
         return Applied(payout, effect)
 
     def _returned_before(self, payout: Payout, message: Heard) -> bool:
@@ -296,7 +296,8 @@ class _Changes:
         self._payout_before.setdefault(payout.payout_id, payout.state)
         self._attempt_before.setdefault((payout.payout_id, attempt.number), attempt.state)
         unit.post(ruling.postings, at, actor)
-        self._returns |= {(payout.payout_id, p.phase) for p in ruling.postings if p.reason is Reason.RETURNED}
+        if isinstance(message.verdict, Returned):
+            self._returns |= {(payout.payout_id, p.phase) for p in ruling.postings if p.reason is Reason.RETURNED}
         kind = f"payout.{ruling.state}"
         if ruling.thaw:
             self._thaw(payout, attempt, message)
@@ -352,17 +353,17 @@ class _Changes:
             attempt.provider_reference = message.verdict.provider_reference or None  # the first stays: by it we ask and execute
 
     def _store(
-        self, message: Heard, payout: Payout, attempt: Attempt, effect: str, clock_at: datetime | None
+        self, message: Heard, digest: bytes, payout: Payout, attempt: Attempt, effect: str, clock_at: datetime | None
     ) -> None:
         self._unit.add("evidence", (
-            message.end_to_end_id, message.digest, self._unit.place(payout.merchant_id), payout.payout_id, attempt.number,
+            message.end_to_end_id, digest, self._unit.place(payout.merchant_id), payout.payout_id, attempt.number,
             message.connector, message.kind, type(message.verdict).__name__, describe(message.verdict), effect, message.at,
             message.actor, clock_at,
         ))  # fmt: skip
 
-    def _keep_unmatched(self, message: Heard) -> Applied:
+    def _keep_unmatched(self, message: Heard, digest: bytes) -> Applied:
         self._unit.add("strays", (
-            message.end_to_end_id, message.digest, None, None, None, message.connector, message.kind,
+            message.end_to_end_id, digest, None, None, None, message.connector, message.kind,
             type(message.verdict).__name__, describe(message.verdict), "unmatched", message.at, message.actor, None,
         ))  # fmt: skip
         return Applied(None, "unmatched")

@@ -41,6 +41,9 @@ KINDS: Final[dict[str, Kind]] = {
     "method_not_allowed": Kind(405, "This path does not take this method.", "Look into /openapi.json."),
     "too_slow": Kind(408, "The body did not come in time.", f"{_UNDONE} Send it again."),
     "insufficient_funds": Kind(409, "There is too little money.", f"{_AGAIN} and the same reference, after a top-up.", True),
+    "limit_reached": Kind(
+        409, "A limit leaves no room for this payout.", f"{_AGAIN} and the same reference; /v1/limits tells what is left.", True,
+    ),
     "no_route": Kind(409, "Nobody carries such a payout.", f"{_AGAIN}; /v1/rails tells what can be paid.", True),
     "below_minimum": Kind(409, "The amount is too small for this rail.", f"{_AGAIN}; ask the operator for the minimum.", True),
     "wrong_state": Kind(409, "The payout's state does not allow this.", "Get the payout: it is as it stands there.", True),

@@ -14,7 +14,7 @@ from disburse.protocols import rest_messages as m
 from disburse.protocols.rest_problems import Refused
 
 Name = Literal[
-    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups"
+    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "limits",
 ]
 
 ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "internal_error", "not_begun", "outcome_unknown")
@@ -37,7 +37,7 @@ class Route:
     description: str = field(default="")
 
 
-_KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds")
+_KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds", "limit_reached")
 
 ROUTES: Final = (
     Route(
@@ -45,7 +45,8 @@ ROUTES: Final = (
         {201: m.Payout, 200: m.Payout}, body=m.NewPayout, keyed=True,
         problems=(*_KEYED, "reference_reused", "no_route", "below_minimum"),
         description="201 when this call made it, 200 when it was there: a repeat changes nothing. With `execute` its money is held "
-        "and it is sent in the same step, or nothing is made at all.",
+        "and it is sent in the same step, or nothing is made at all. It is `scheduled` while its time is to come or its rail is closed, and "
+        "`awaiting_approval` while persons must agree to it.",
     ),
     Route("list", "GET", "/v1/payouts", "List payouts, or find one by reference", {200: m.Payouts}, query=m.PayoutsAsked),
     Route("get", "GET", "/v1/payouts/{id}", "One payout", {200: m.Payout}, problems=("not_found",)),
@@ -61,6 +62,7 @@ ROUTES: Final = (
     ),
     Route("explain", "GET", "/v1/payouts/{id}/explain", "Why a payout is as it is", {200: m.Explanation}, problems=("not_found",)),
     Route("balances", "GET", "/v1/balances", "Your money now", {200: m.Balances}),
+    Route("limits", "GET", "/v1/limits", "Your limits, and what they leave", {200: m.Limits}),
     Route("fee_quote", "GET", "/v1/fee-quotes", "What a payout would cost", {200: m.FeeQuote}, query=m.FeeAsked),
     Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
     Route("banks", "GET", "/v1/banks", "Banks of SBP", {200: m.Banks}),

@@ -282,7 +282,11 @@ def statement_of(branches: tuple[str, ...], unruled: bool = False) -> str:
 def _columns(rows: Sequence[Row]) -> list[Sequence[Any]]:
     """Rows as columns; one that says the same in every row is said once. The first column never is: it tells how many rows."""
     first, *more = zip(*rows, strict=True)
-    return [first, *[column[:1] if column.count(column[0]) == len(column) else column for column in more]]
+    return [first, *[column[:1] if _same(column) else column for column in more]]
+
+
+def _same(column: Sequence[Any]) -> bool:
+    return column[0] == column[-1] and column.count(column[0]) == len(column)  # most that differ do so at their ends already
 
 
 async def write_rows(

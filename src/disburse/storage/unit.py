@@ -197,7 +197,7 @@ class Unit:
         """Write all that was gathered, and stamp it with its true numbers. The unit is spent afterwards."""
         rows = self._rows
         rows["counters"] = [(self._places[merchant], *added) for merchant, added in sorted(self._counters.items())]
-        sums = sorted((key, change) for key, change in self._changes.items() if change)
+        sums = [item for item in self._changes.items() if item[1]]
         if sums:
             places = self._places
             rows["balances"] = [(places[key[0]], key[1], key[2], change) for key, change in sums]
@@ -231,7 +231,7 @@ class Unit:
     async def _make_accounts(self, sums: list[tuple[_AccountKey, int]]) -> None:
         """Accounts come into being when money first touches them; those seen committed are not asked for again."""
         known, shard = self.tx.known_accounts, self.shard
-        fresh = [(shard, *key) for key, _ in sums if (shard, *key) not in known]
+        fresh = sorted((shard, *key) for key, _ in sums if (shard, *key) not in known)  # one order, whoever makes them too
         if fresh:
             await self.tx.execute(
                 """INSERT INTO balances (shard, merchant_id, currency, account)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys', 'registry_rows', 'registry_fates')"
+_APPEND_ONLY = """('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys',
+    'limit_uses', 'approval_needs', 'approvals', 'registry_rows', 'registry_fates')"""
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -41,7 +42,13 @@ _UNIQUE = """VALUES
     ('one_registry_a_content', 'registries', 'shard merchant_id content',
      '((NOT again) AND (NOT repeats) AND (state = ANY (ARRAY[''awaiting_approval''::text, ''approved''::text, ''executing''::text, ''completed''::text, ''completed_with_errors''::text])))'),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
-    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
+    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL),
+    ('schedules_pkey', 'schedules', 'shard payout_id', NULL),
+    ('unfunded_pkey', 'unfunded', 'shard merchant_id number', NULL),
+    ('limit_uses_pkey', 'limit_uses', 'shard payout_id', NULL),
+    ('limit_counters_pkey', 'limit_counters', 'shard merchant_id currency period starts_on scope', NULL),
+    ('approval_needs_pkey', 'approval_needs', 'shard subject_id digest', NULL),
+    ('approvals_pkey', 'approvals', 'shard subject_id digest actor', NULL)"""
 
 # Name of the constraint, its table, a phrase of ours that it must contain.
 _CHECKED = """VALUES
@@ -63,14 +70,13 @@ _CHECKED = """VALUES
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators', 'provider_operations', 'idempotency_keys', 'registries', 'registry_fates')"""
+    'operators', 'provider_operations', 'idempotency_keys', 'approval_needs', 'approvals', 'registries', 'registry_fates')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, whose operations are, "
-        "what keys came to and what registries say, nor "
-        "become a role that can.",
+        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, approvals, whose operations are, "
+        "what keys came to, what registries say and what of limits is used, nor become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)

@@ -8,6 +8,9 @@ ALTER TABLE merchants ADD COLUMN ruled boolean NOT NULL DEFAULT false;
 ALTER TABLE merchant_settings ADD COLUMN time_zone text NOT NULL DEFAULT 'UTC', ADD COLUMN limits text NOT NULL DEFAULT '[]',
     ADD COLUMN policies text NOT NULL DEFAULT '[]', ADD COLUMN execute_unfunded boolean NOT NULL DEFAULT false;
 
+-- Who wants its payouts that lacked money executed: few, and looked for all the time.
+CREATE INDEX merchants_that_wait ON merchant_settings (shard, merchant_id) WHERE execute_unfunded;
+
 -- When payouts are to be sent. `done_at`: when, by the database's clock, its time had come; `look_at`: not looked at before.
 CREATE TABLE schedules (
     shard smallint NOT NULL,
