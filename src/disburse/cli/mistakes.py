@@ -77,7 +77,6 @@ _NEXT: Final[Mapping[str, str]] = {
     "bad_file": "Mend the file, or say how it is to be read: disburse registry plan --help.",
     "totals_disagree": "Mend the file: nothing of it was planned.",
     "empty_registry": "Name a file with rows.",
-    "own_work": "Another operator runs: disburse registry approve REGISTRY.",
     "no_installation": "Name the right one with --data or DISBURSE_DATA, or make it: disburse merchant add NAME --login EMAIL.",
     "key_file_missing": "Bring keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
     "another_key_file": "Bring the right keys.json back from its copy, or name the right directory with --data or DISBURSE_DATA.",
