@@ -165,7 +165,7 @@ async def test_a_refused_registry_is_cancelled(registrars: Registrars) -> None:
 async def test_money_runs_short_on_the_way(registrars: Registrars) -> None:
     """Too little money refuses a start; when it runs short on the way the registry waits there, and goes on after a top-up."""
     poor = (await registrars.house.merchant("poor@example.com", funds="40.00", fees='{"card": [0, 0, null]}')).merchant
-    registrars.merchant = poor
+    registrars.merchant = poor = await find_merchant(registrars.house.database, str(poor.merchant_id))
     with pytest.raises(FundingGap, match=r"10\.00 RUB"):
         await registrars.start(await registrars.planned(many(5, prefix="x")))
     registry = await registrars.start(await registrars.planned(many(4)))
