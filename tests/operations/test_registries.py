@@ -14,6 +14,7 @@ import pytest
 from disburse.api.registry_files import BadFile, How, drift_of_file
 from disburse.domain.outcomes import Rejected
 from disburse.domain.ports import World
+from disburse.domain.registry import TotalsDisagree
 from disburse.domain.registry_states import Drifted, RegistryState, WrongRegistryState
 from disburse.operations import registries
 from disburse.operations.merchants import find_merchant
@@ -24,7 +25,7 @@ from disburse.operations.registry_apply import apply_rows, draft_rows
 from disburse.storage import registries as stored
 from disburse.storage.database import Database
 from tests.api.house import SANDBOX, build_house
-from tests.operations.registry_house import HEADER, MEMBERS, Registrars, csv, many
+from tests.operations.registry_house import MEMBERS, Registrars, csv, many
 
 S = RegistryState
 
@@ -275,10 +276,12 @@ async def test_a_changed_row_is_named(registrars: Registrars, dsn: str) -> None:
 
 async def test_a_file_that_cannot_be_read_leaves_no_plan(registrars: Registrars) -> None:
     """A file refused half-way was never planned: it cannot be applied, and nothing of it is paid."""
+    with pytest.raises(TotalsDisagree, match="counts 3 rows, the file has 2"):
+        await registrars.plan(many(2) + "#total,3,,,,,\n")
     with pytest.raises(BadFile, match="Line 3"):
-        await registrars.plan(HEADER + 'a,card,4111111111111111,,1.00,RUB,\nb,card,"4111111111111111,,1.00,RUB,\n' + "x" * 70_000)
+        await registrars.plan(many(1) + "x" * 70_000)
     rows = await registrars.rows("SELECT state FROM registries")
-    assert [row[0] for row in rows] == ["uploaded"]
+    assert [row[0] for row in rows] == ["uploaded", "uploaded"]
     assert (await registrars.verify()).holds
 
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from disburse.domain.destinations import Destination
 from disburse.domain.fees import FREE, FeeRule, fee
-from disburse.domain.identifiers import payout_id
+from disburse.domain.identifiers import payout_id, payout_ids
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR, Money, minor_text
 from disburse.domain.refusals import Fault, Refusal
@@ -122,7 +123,6 @@ class Planner:
         self._routes: dict[tuple[str, str], str] = {}
         self._fees: dict[str, FeeRule] = {}
         self._at = registry.created_at
-        self._random = b""
         self._own = str(registry.registry_id) if registry.again else None
         self.rows = self.good = self.bad = self.held = self.known = 0
         self.shown: list[dict[str, Any]] = []
@@ -132,15 +132,15 @@ class Planner:
     def draft(self, judged: Judged) -> Piece:
         """Draw, derive and seal what the rows will need. Rows with faults are kept with them."""
         piece = Piece()
-        self._random = self._desk.world.random.bytes(10 * len(judged))
-        for place, (row, meaning) in enumerate(judged):
+        ids = payout_ids(self._merchant.shard, self._at, self._desk.world.random.bytes(10 * len(judged)), len(judged))
+        for identifier, (row, meaning) in zip(ids, judged, strict=True):
             if meaning.faults or meaning.money is None or meaning.destination is None:
                 piece.rows.append(self._bad(row, meaning.faults))
                 continue
             route = self._route(str(meaning.destination.rail), meaning.money, meaning.destination.bank)
             cost = self._fee(str(meaning.destination.rail), meaning.money)
             faults = self._house_faults(meaning.money, meaning.destination, cost, route)
-            good = None if faults else self._good(row, meaning, cost, route, place)
+            good = None if faults else self._good(row, meaning, cost, route, identifier)
             if good is None:
                 piece.rows.append(self._bad(row, faults))
             elif good.base in piece.bases:
@@ -192,12 +192,11 @@ class Planner:
                 return f"is {one.why} {one.detail}, {'the least' if one.why is Why.BELOW else 'the most'} that {one.connector} takes on {rail}"
         return None
 
-    def _good(self, row: RowText, meaning: Meaning, cost: int, route: str | None, place: int) -> _Good:
+    def _good(self, row: RowText, meaning: Meaning, cost: int, route: str | None, identifier: UUID) -> _Good:
         desk, merchant, money, to = self._desk, self._merchant, meaning.money, meaning.destination
         if money is None or to is None:
             raise AssertionError("a row without faults has money and a destination")
         number, rail = merchant.merchant_id, str(to.rail)
-        identifier = payout_id(merchant.shard, self._at, self._random[10 * place : 10 * place + 10])
         payee = to.fingerprint_text()
         fingerprint = desk.vault.fingerprint(content_of(payee, money), number)
         reference = row.reference or reference_of_row(self._registry.file_digest, row.number, self._own)
