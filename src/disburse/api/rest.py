@@ -52,7 +52,7 @@ ANSWER_WITHIN_S: Final = 8.0
 _BEGIN: Final = 0.75
 """The part of the time an answer may take after which no transaction is begun any more."""
 
-_PROBLEMS: Final[dict[Why, str]] = {
+PROBLEMS: Final[dict[Why, str]] = {
     "too_large": "too_large", "too_slow": "too_slow", "bad_encoding": "unsupported_media_type", "overloaded": "not_begun",
     "late": "outcome_unknown", "broken": "internal_error",
 }  # fmt: skip
@@ -113,7 +113,7 @@ class RestDoor:
 
     def refuse(self, request: WireRequest, why: Why) -> WireAnswer:
         """The answer to a request that the door did not get, or did not answer."""
-        return encode_problem(Refused(_PROBLEMS[why]))
+        return encode_problem(Refused(PROBLEMS[why]))
 
     async def _serve(
         self, route: Route, identifier: str, merchant: Merchant, request: WireRequest, begin_by: float

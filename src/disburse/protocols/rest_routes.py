@@ -11,11 +11,13 @@ from typing import Final, Literal
 import msgspec
 
 from disburse.protocols import rest_messages as m
+from disburse.protocols import rest_registry_messages as r
 from disburse.protocols.rest_problems import Refused
 
 Name = Literal[
     "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "limits",
-]
+    "registry_create", "registry_list", "registry_get", "registry_rows", "registry_apply", "registry_cancel",
+]  # fmt: skip
 
 ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "internal_error", "not_begun", "outcome_unknown")
 """Problems that any path may answer."""
@@ -23,7 +25,7 @@ ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsu
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key."""
+    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key. `file`: the body is a file."""
 
     name: Name
     method: str
@@ -35,9 +37,24 @@ class Route:
     problems: tuple[str, ...] = ()
     keyed: bool = False
     description: str = field(default="")
+    file: bool = False
 
 
 _KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds", "limit_reached")
+
+REGISTRY_ROUTES: Final = (
+    Route("registry_create", "POST", "/v1/registries", "Plan a file of payouts", {201: r.Registry}, query=r.NewRegistryAsked, file=True,
+          problems=("bad_file",), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
+    Route("registry_list", "GET", "/v1/registries", "List registries", {200: r.Registries}, query=r.RegistriesAsked),
+    Route("registry_get", "GET", "/v1/registries/{id}", "One registry, with its progress", {200: r.Registry}, problems=("not_found",)),
+    Route("registry_rows", "GET", "/v1/registries/{id}/rows", "Rows, with their faults and what became of them", {200: r.RegistryRows},
+          query=r.RegistryRowsAsked, problems=("not_found",)),
+    Route("registry_apply", "POST", "/v1/registries/{id}/apply", "Do exactly what was planned", {200: r.Registry}, body=r.Apply,
+          problems=("not_found", "wrong_state", "drifted", "not_all_good", "applied_before", "insufficient_funds", "payouts_off"),
+          description="May be repeated at any time: each row is paid once. Rows become payouts in the background."),
+    Route("registry_cancel", "POST", "/v1/registries/{id}/cancel", "Stop a registry", {200: r.Registry}, body=m.Nothing,
+          problems=("not_found", "wrong_state"), description="Payouts that were made go on; rows that are left are given up."),
+)  # fmt: skip
 
 ROUTES: Final = (
     Route(
@@ -67,6 +84,7 @@ ROUTES: Final = (
     Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
     Route("banks", "GET", "/v1/banks", "Banks of SBP", {200: m.Banks}),
     Route("top_ups", "GET", "/v1/top-ups", "Money that was booked for you", {200: m.TopUps}, query=m.TopUpsAsked),
+    *REGISTRY_ROUTES,
 )  # fmt: skip
 
 _FOUND: Final = {(route.method, *route.path.split("/")[2:]): route for route in ROUTES}
