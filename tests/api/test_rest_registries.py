@@ -10,7 +10,7 @@ import pytest
 from disburse.api.registry_files import How
 from disburse.api.rest_registries import BODY_LIMIT, RegistryDoor
 from disburse.data import accepted_member_ids
-from disburse.operations import registries
+from disburse.operations import registries, registry_work
 from disburse.operations.registry_apply import Applier
 from disburse.operations.registry_rules import Terms
 from tests.api.house import House
@@ -61,7 +61,7 @@ async def test_a_file_is_planned_applied_and_looked_at(shop: Program) -> None:
     found = await registries.find(shop.house.database, await _id(shop))
     assert await Applier(shop.house.desk, found, "test", "test").run()
     await shop.house.settle()
-    await registries.settle(Terms(shop.house.desk), found, "test")
+    await registry_work.settle(Terms(shop.house.desk), found, "test")
     over = (await shop.ask("GET", f"/v1/registries/{registry['id']}")).json
     assert (over["state"], over["final"], over["made"], over["paid"], over["left"]) == ("completed_with_errors", True, 2, 2, 0)
     first = (await shop.ask("GET", f"/v1/registries/{registry['id']}/rows?limit=2")).json

@@ -9,7 +9,7 @@ from typing import Any
 
 from disburse.api.registry_files import How, Planned, plan_file
 from disburse.domain.merchant import Merchant
-from disburse.operations import registries
+from disburse.operations import registries, registry_work
 from disburse.operations.operators import add_operator
 from disburse.operations.policies import Answered, Say
 from disburse.operations.registries import Registry, Start
@@ -70,7 +70,7 @@ class Registrars:
         return await registries.find(self.house.database, registry.registry_id)
 
     async def settle(self, registry: Registry) -> Registry:
-        return await registries.settle(self.terms, registry, "worker:test")
+        return await registry_work.settle(self.terms, registry, "worker:test")
 
     async def say(self, registry: Registry, actor: str, *, yes: bool = True) -> Answered:
         now = self.house.world.clock.now()

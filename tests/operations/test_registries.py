@@ -22,7 +22,7 @@ from disburse.operations.operators import NeedsOperator
 from disburse.operations.policies import OwnWork
 from disburse.operations.registries import AppliedBefore, FundingGap, NotAllGood
 from disburse.operations.registry_apply import apply_rows, draft_rows
-from disburse.storage import registries as stored
+from disburse.storage import registry_work as stored
 from disburse.storage.database import Database
 from tests.api.house import SANDBOX, build_house
 from tests.operations.registry_house import MEMBERS, Registrars, csv, many

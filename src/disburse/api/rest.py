@@ -144,6 +144,7 @@ class RestDoor:
                 return encode(200, self._rails(merchant))
             case "banks":
                 return encode(200, self._banks)
+        raise AssertionError(f"nobody answers {route.name}")
 
     # --- making and moving payouts ---
 

@@ -49,7 +49,8 @@ async def measure(rows: int, console: Console) -> dict[str, Any]:
 
 
 async def _measure(folder: Path, dsn: str, rows: int, console: Console) -> dict[str, Any]:
-    world, found = real_world(), {"rows": rows}
+    world = real_world()
+    found: dict[str, Any] = {"rows": rows}
     settings = load_settings(None, {}, {"data": str(folder / "data"), "database_url": dsn, "sandbox": True})
     async with open_house(settings, world) as house:
         keys = []

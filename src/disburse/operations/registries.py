@@ -1,7 +1,7 @@
 """A registry from the outside: may it be applied, who has to agree, stop it, see it through. The steps of `domain/registry_states.py`, each in a transaction.
 
-Lives here: `start`, which compares everything with the plan and lets the rows begin or asks persons first; the yes of persons; cancelling;
-and `settle`, which says that it is over. May not live here: making payouts (`registry_apply.py`), planning (`registry_plan.py`).
+Lives here: `start`, which compares everything with the plan and lets the rows begin or asks persons first; the yes of persons; cancelling.
+May not live here: making payouts (`registry_apply.py`), planning (`registry_plan.py`), seeing it through (`registry_work.py`).
 
 Rows and rules are compared before the lock, since that takes seconds of a large file: rows never change, and rules that change at this very
 moment could as well have changed a moment later. State, content and digest are decided under the merchant's lock.
@@ -36,15 +36,14 @@ from disburse.operations import policies
 from disburse.operations.merchants import find_merchant
 from disburse.operations.operators import NeedsOperator, is_person
 from disburse.operations.policies import Answered, Item, Need, Say, Standing
-from disburse.operations.registry_apply import LEASE_S
 from disburse.operations.registry_rules import Terms, rules_of
 from disburse.storage import merchants, registries
 from disburse.storage.database import Database, Transaction
 from disburse.storage.registries import Ends, Registry, Result
 from disburse.storage.unit import Unit
 
-__all__ = ["ENDS", "Registry", "Result", "Standings", "Start", "answer", "at_work", "cancel", "drift", "find", "gaps", "hold", "let_go", "look",
-           "of_merchant", "outcome_of", "page", "plan_of", "say_waits", "settle", "start", "totals_of"]  # fmt: skip
+__all__ = ["ENDS", "Registry", "Result", "Standings", "Start", "answer", "cancel", "drift", "find", "gaps", "look",
+           "of_merchant", "outcome_of", "page", "plan_of", "start", "totals_of"]  # fmt: skip
 
 _S, _T = RegistryState, RegistryStep
 _DIGESTS: Final = 20
@@ -343,62 +342,3 @@ async def cancel(terms: Terms, identifier: UUID, actor: str, *, merchant: Mercha
     if isinstance(result, Refusal):
         raise result
     return result
-
-
-# --- the end -------------------------------------------------------------------------------------------------------------
-
-
-async def settle(terms: Terms, registry: Registry, actor: str, *, chunks: int = 10, most: int = 10_000) -> Registry:
-    """Ask how payouts stand, a few chunks at a time, and say that the registry is over once all of them are final.
-
-    `most`: so many chunks are looked at in one call. Returns the registry as it is then. Raises StoreUnavailable.
-    """
-    database, shard, identifier = terms.desk.database, registry.shard, registry.registry_id
-    after, looked = 0, 0
-    while looked < most:
-        last = await database.run(partial(registries.look_over, shard=shard, registry=identifier, after_chunk=after, chunks=chunks))
-        if last is None:
-            break
-        after, looked = last, looked + chunks
-    at = terms.desk.world.clock.now()
-
-    async def work(tx: Transaction) -> Registry | None:
-        unit = await Unit.lock(tx, shard, [registry.merchant_id])
-        now = await registries.by_id(tx, shard, identifier)
-        if now is None or now.state is not _S.EXECUTING or now.left or not await registries.all_over(tx, shard, identifier):
-            return now
-        ends = await registries.ends(tx, shard, identifier)
-        whole = ends.paid == now.rows_read
-        state = advance(now.state, _T.COMPLETE if whole else _T.COMPLETE_WITH_ERRORS)
-        await registries.move(tx, now, state, at)
-        unit.event(now.merchant_id, None, f"registry.{state}", at, actor, detail=str(identifier))
-        await unit.write()
-        return await registries.by_id(tx, shard, identifier)
-
-    now = await find(database, identifier)
-    if now.state is not _S.EXECUTING or now.left or not await database.ask(lambda tx: registries.all_over(tx, shard, identifier)):
-        return now
-    return await database.run(work) or now
-
-
-# --- for the registrar ---------------------------------------------------------------------------------------------------
-
-
-async def at_work(terms: Terms, shard: int, limit: int) -> list[Registry]:
-    """Registries of a bucket that are to begin, or under way. Raises StoreUnavailable."""
-    return await terms.desk.database.ask(lambda tx: registries.at_work(tx, shard, limit))
-
-
-async def hold(terms: Terms, registry: Registry, owner: str) -> bool:
-    """Take the lease on a registry's work, unless another has it. Raises StoreUnavailable."""
-    return await terms.desk.database.run(lambda tx: registries.take(tx, registry.shard, registry.registry_id, owner, LEASE_S))
-
-
-async def let_go(terms: Terms, registry: Registry, owner: str) -> None:
-    """Give the lease back. Raises StoreUnavailable."""
-    await terms.desk.database.run(lambda tx: registries.let_go(tx, registry.shard, registry.registry_id, owner))
-
-
-async def say_waits(terms: Terms, registry: Registry, waits: str) -> None:
-    """Say in the registry what stops it now. Raises StoreUnavailable."""
-    await terms.desk.database.run(lambda tx: registries.say_waits(tx, registry.shard, registry.registry_id, waits))

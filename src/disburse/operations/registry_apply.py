@@ -26,9 +26,10 @@ from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations import rules
 from disburse.operations.desk import SURFACE, Desk
 from disburse.operations.payouts import CreatePayout, InsufficientFunds, make, tell_mismatches, wishes_of
-from disburse.storage import payouts, registries
+from disburse.storage import payouts, registries, registry_work
 from disburse.storage.database import Hope, Transaction
-from disburse.storage.registries import Registry, ToPay
+from disburse.storage.registries import Registry
+from disburse.storage.registry_work import ToPay
 from disburse.storage.unit import Unit
 
 LARGEST: Final = 500
@@ -168,14 +169,14 @@ class Applier:
         if self._leased_at is not None and clock.monotonic() - self._leased_at < LEASE_S / 4:
             return True
         before, shard, identifier = clock.monotonic(), self._registry.shard, self._registry.registry_id
-        ours = await self._desk.database.run(lambda tx: registries.take(tx, shard, identifier, self._owner, LEASE_S))
+        ours = await self._desk.database.run(lambda tx: registry_work.take(tx, shard, identifier, self._owner, LEASE_S))
         self._leased_at = before if ours else None
         return ours
 
     async def let_go(self) -> None:
         """Give the lease back. Raises StoreUnavailable."""
         shard, identifier = self._registry.shard, self._registry.registry_id
-        await self._desk.database.run(lambda tx: registries.let_go(tx, shard, identifier, self._owner))
+        await self._desk.database.run(lambda tx: registry_work.let_go(tx, shard, identifier, self._owner))
 
     async def _stretch(self, place: int) -> bool:
         """Apply from a place on, one batch being written while the next is read and drafted. Whether there is nothing left to do now."""
@@ -204,7 +205,7 @@ class Applier:
 
     async def _rows(self, after: int) -> list[ToPay]:
         shard, identifier, size = self._registry.shard, self._registry.registry_id, self._size
-        return await self._desk.database.ask(lambda tx: registries.to_pay(tx, shard, identifier, after, size))
+        return await self._desk.database.ask(lambda tx: registry_work.to_pay(tx, shard, identifier, after, size))
 
     def _draft(self, after: int, rows: Sequence[ToPay]) -> ApplyRows:
         return draft_rows(self._registry, after, rows, self._desk.world.clock.now(), self._actor)
@@ -231,5 +232,5 @@ class Applier:
 
     async def _say_short(self) -> bool:
         shard, identifier = self._registry.shard, self._registry.registry_id
-        await self._desk.database.run(lambda tx: registries.say_waits(tx, shard, identifier, WAITS_FOR_MONEY))
+        await self._desk.database.run(lambda tx: registry_work.say_waits(tx, shard, identifier, WAITS_FOR_MONEY))
         return True

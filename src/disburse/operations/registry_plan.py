@@ -23,6 +23,7 @@ from disburse.domain.fees import FREE, FeeRule, fee
 from disburse.domain.identifiers import payout_id, payout_ids
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR, Money, minor_text
+from disburse.domain.ports import Clock
 from disburse.domain.refusals import Fault, Refusal
 from disburse.domain.registry_states import (
     Plan,
@@ -126,6 +127,11 @@ class Planner:
         self._own = str(registry.registry_id) if registry.again else None
         self.rows = self.good = self.bad = self.held = self.known = 0
         self.shown: list[dict[str, Any]] = []
+
+    @property
+    def clock(self) -> Clock:
+        """The world's clock."""
+        return self._desk.world.clock
 
     # --- drafting, which touches no database ---
 
@@ -372,7 +378,7 @@ async def plan_all(planner: Planner, pieces: Iterable[Judged], told: Callable[[i
                 await storing
                 told(planner.rows)
             storing = asyncio.create_task(planner.store(piece))
-            await asyncio.sleep(0)
+            await planner.clock.sleep(0)  # let it begin
         if storing is not None:
             await storing
             told(planner.rows)

@@ -16,7 +16,7 @@ from uuid import UUID
 from disburse.domain.registry_states import RegistryState
 from disburse.storage.database import Transaction
 
-_COLUMNS = """r.shard, r.registry_id, r.merchant_id, r.state, r.file_name, r.file_digest, r.file_bytes, r.again, r.only_good, r.rows_read,
+COLUMNS = """r.shard, r.registry_id, r.merchant_id, r.state, r.file_name, r.file_digest, r.file_bytes, r.again, r.only_good, r.rows_read,
     r.good, r.bad, r.held, r.content, r.rows_digest, r.digest, r.plan, r.applied_to, r.made, r.found, r.refused, r.given_up, r.waits,
     r.asked_by, r.created_at, r.updated_at, r.actor"""
 
@@ -59,7 +59,7 @@ class Registry:
         return self.good - self.made - self.found - self.refused - self.given_up
 
 
-def _registry(row: Any) -> Registry:
+def registry_of(row: Any) -> Registry:
     values = list(row)
     values[3] = RegistryState(values[3])
     return Registry(*values)
@@ -71,29 +71,6 @@ ROW_COLUMNS = (
     "questions",
 )  # fmt: skip
 """What a planned row is made of, in the order in which it is copied."""
-
-
-class ToPay(NamedTuple):
-    """A good row, as its payout is made of it."""
-
-    number: int
-    reference: str | None
-    rail: str
-    currency: str
-    amount_minor: int
-    fee_minor: int
-    amount_text: str
-    display: str
-    comment: str | None
-    payout_id: UUID
-    base: str
-    fingerprint: bytes
-    destination_digest: bytes
-    sealed: bytes
-    execute_at: datetime | None
-
-
-_TO_PAY = ", ".join(ToPay._fields)
 
 
 # --- planning ------------------------------------------------------------------------------------------------------------
@@ -170,21 +147,21 @@ async def set_planned(tx: Transaction, registry: Registry, at: datetime) -> bool
 
 async def by_id(tx: Transaction, shard: int, registry: UUID) -> Registry | None:
     """A registry as it stands."""
-    row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM registries r WHERE r.shard = $1 AND r.registry_id = $2", shard, registry)
-    return _registry(row) if row is not None else None
+    row = await tx.fetchrow(f"SELECT {COLUMNS} FROM registries r WHERE r.shard = $1 AND r.registry_id = $2", shard, registry)
+    return registry_of(row) if row is not None else None
 
 
 async def of_merchant(tx: Transaction, shard: int, merchant: int, before: UUID | None, limit: int) -> list[Registry]:
     """A merchant's registries, newest first, from one on."""
     rows = await tx.fetch(
-        f"""SELECT {_COLUMNS} FROM registries r WHERE r.shard = $1 AND r.merchant_id = $2
+        f"""SELECT {COLUMNS} FROM registries r WHERE r.shard = $1 AND r.merchant_id = $2
             AND r.registry_id < $3 ORDER BY r.registry_id DESC LIMIT $4""",
         shard,
         merchant,
         before if before is not None else UUID(int=2**128 - 1),
         limit,
     )
-    return [_registry(row) for row in rows]
+    return [registry_of(row) for row in rows]
 
 
 async def applied_before(tx: Transaction, registry: Registry) -> UUID | None:
@@ -332,95 +309,4 @@ async def give_up(tx: Transaction, registry: Registry, at: datetime) -> None:
         registry.shard,
         registry.registry_id,
         at,
-    )
-
-
-# --- at work -------------------------------------------------------------------------------------------------------------
-
-
-async def at_work(tx: Transaction, shard: int, limit: int) -> list[Registry]:
-    """Registries that are to begin, or under way."""
-    rows = await tx.fetch(
-        f"""SELECT {_COLUMNS} FROM registries r WHERE r.shard = $1 AND r.state IN ('approved', 'executing')
-            ORDER BY r.registry_id LIMIT $2""",
-        shard,
-        limit,
-    )
-    return [_registry(row) for row in rows]
-
-
-async def take(tx: Transaction, shard: int, registry: UUID, owner: str, lease_s: float) -> bool:
-    """Take or renew the lease on a registry's work; False while another has it. By the database's clock."""
-    taken = await tx.fetchval(
-        """UPDATE registries SET owner = $3, lease_until = clock_timestamp() + make_interval(secs => $4::float8)
-           WHERE shard = $1 AND registry_id = $2 AND state IN ('approved', 'executing')
-               AND (owner = $3 OR lease_until IS NULL OR lease_until < clock_timestamp()) RETURNING 1""",
-        shard, registry, owner, lease_s,
-    )  # fmt: skip
-    return taken is not None
-
-
-async def let_go(tx: Transaction, shard: int, registry: UUID, owner: str) -> None:
-    """Give the lease back."""
-    await tx.execute(
-        "UPDATE registries SET owner = NULL, lease_until = NULL WHERE shard = $1 AND registry_id = $2 AND owner = $3", shard, registry, owner
-    )
-
-
-async def say_waits(tx: Transaction, shard: int, registry: UUID, waits: str | None) -> None:
-    """Say what stops a registry now."""
-    await tx.execute(
-        "UPDATE registries SET waits = $3 WHERE shard = $1 AND registry_id = $2 AND waits IS DISTINCT FROM $3", shard, registry, waits
-    )
-
-
-async def to_pay(tx: Transaction, shard: int, registry: UUID, after: int, limit: int) -> list[ToPay]:
-    """Good rows after a number, in order."""
-    rows = await tx.fetch(
-        f"""SELECT {_TO_PAY} FROM registry_rows
-            WHERE shard = $1 AND registry_id = $2 AND number > $3 AND verdict = 'good' ORDER BY number LIMIT $4""",
-        shard, registry, after, limit,
-    )  # fmt: skip
-    return [ToPay(*row) for row in rows]
-
-
-async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: int, chunks: int) -> int | None:
-    """Ask the payouts of some chunks that are not over how they stand, and store it: the last of them, None when there was none.
-
-    A chunk is over once each of its good rows that was applied has a final payout or a fate, and the registry has no row of it left.
-    """
-    rows = await tx.fetch(
-        """WITH r AS MATERIALIZED (
-               SELECT applied_to, given_up, good - made - found - refused - given_up = 0 AS done FROM registries
-               WHERE shard = $1 AND registry_id = $2),
-           wanted AS MATERIALIZED (
-               SELECT c.chunk, c.first_row, c.last_row FROM registry_chunks c, r
-               WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk > $3 AND NOT c.over
-                   AND (c.first_row <= r.applied_to OR r.done) ORDER BY c.chunk LIMIT $4),
-           told AS (
-               SELECT s.chunk, s.last_row, count(p.payout_id) FILTER (WHERE p.state IN ('paid', 'returned')) AS paid,
-                   count(p.payout_id) FILTER (WHERE p.state = 'failed') AS failed,
-                   count(p.payout_id) FILTER (WHERE p.state IN ('cancelled', 'expired')) AS ended,
-                   count(p.payout_id) FILTER (WHERE p.state NOT IN ('paid', 'returned', 'failed', 'cancelled', 'expired')) AS open
-               FROM wanted s
-               LEFT JOIN LATERAL (
-                   SELECT pay.payout_id, pay.state FROM registry_rows g
-                   LEFT JOIN registry_fates f ON f.shard = $1 AND f.registry_id = $2 AND f.number = g.number
-                   JOIN payouts pay ON pay.shard = $1
-                       AND pay.payout_id = CASE WHEN f.number IS NULL THEN g.payout_id WHEN f.fate = 'found' THEN f.payout_id END
-                   WHERE g.shard = $1 AND g.registry_id = $2 AND g.number BETWEEN s.first_row AND s.last_row
-                       AND g.verdict = 'good' AND g.number <= (SELECT applied_to FROM r)) AS p ON true
-               GROUP BY s.chunk, s.last_row)
-           UPDATE registry_chunks c SET paid = told.paid, failed = told.failed, ended = told.ended, open = told.open,
-               over = told.open = 0 AND (told.last_row <= (SELECT applied_to FROM r) OR (SELECT done FROM r))
-           FROM told WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk = told.chunk RETURNING c.chunk""",
-        shard, registry, after_chunk, chunks,
-    )  # fmt: skip
-    return max((row[0] for row in rows), default=None)
-
-
-async def all_over(tx: Transaction, shard: int, registry: UUID) -> bool:
-    """Whether every chunk of a registry is over."""
-    return not await tx.fetchval(
-        "SELECT true FROM registry_chunks WHERE shard = $1 AND registry_id = $2 AND NOT over LIMIT 1", shard, registry
     )

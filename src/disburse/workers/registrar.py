@@ -14,7 +14,7 @@ import structlog
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry_states import RegistryState
-from disburse.operations import registries
+from disburse.operations import registries, registry_work
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Start
 from disburse.operations.registry_apply import Applier
@@ -43,7 +43,7 @@ class Registrar:
         while True:
             for shard in list(self._shards):
                 try:
-                    for registry in await registries.at_work(self._terms, shard, _MOST):
+                    for registry in await registry_work.at_work(self._terms, shard, _MOST):
                         await self._work_on(registry)
                 except StoreUnavailable:
                     pass  # the next round asks again
@@ -61,9 +61,9 @@ class Registrar:
                 await applier.run()
             finally:
                 await applier.let_go()
-        if await registries.hold(self._terms, registry, self._worker_id):
-            await registries.settle(self._terms, registry, self._actor)
-            await registries.let_go(self._terms, registry, self._worker_id)
+        if await registry_work.hold(self._terms, registry, self._worker_id):
+            await registry_work.settle(self._terms, registry, self._actor)
+            await registry_work.let_go(self._terms, registry, self._worker_id)
 
     async def _start(self, registry: Registry) -> Registry | None:
         """Let an approved registry begin; what stands against it is said in the registry, and asked again later."""
@@ -74,6 +74,6 @@ class Registrar:
         except Refusal as refusal:
             if self._said.get(name) != refusal.name:
                 self._said[name] = refusal.name
-                await registries.say_waits(self._terms, registry, refusal.name)
+                await registry_work.say_waits(self._terms, registry, refusal.name)
                 _log.warning("an approved registry cannot begin", registry=name, reason=refusal.name)
             return None
