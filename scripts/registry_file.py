@@ -85,7 +85,7 @@ def _set(place: int, change: Callable[[str], str]) -> Callable[[Row], Row]:
 MISTAKES: dict[str, Callable[[Row], Row]] = {
     "amount with a letter": _set(4, lambda text: text.replace("0", "O", 1) if "0" in text else text + "O"),
     "amount is zero": _set(4, lambda _: "0.00"),
-    "amount with three decimals": _set(4, lambda text: text + "5"),
+    "amount with nine decimals": _set(4, lambda text: text + "0000005"),
     "amount is negative": _set(4, lambda text: "-" + text),
     "destination lost digits": _set(2, lambda text: text[:8]),
     "destination with a letter": _set(2, lambda text: text[:5] + "l" + text[6:]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ RULES = Rules(frozenset({"100000000004"}), default_bank="100000000004")
 CARD, PHONE = "4111111111111111", "79510000071"
 
 
-def row(rail: str = "card", amount: str = "10.50", currency: str = "RUB", *, faults: tuple[Fault, ...] = (), **given: str | None) -> Row:
+def row(rail: str = "card", amount: str = "10.50", currency: str = "RUB", *, faults: Any = (), **given: str | None) -> Row:
     own = {name: given.pop(name) for name in ("reference", "comment", "execute_at") if name in given}
     destination = {name: text for name, text in given.items() if text is not None} or {"number": CARD}
     return Row(7, 8, own.get("reference"), rail, destination, amount, currency, own.get("comment"), own.get("execute_at"), faults)

@@ -52,8 +52,7 @@ TABLE = [
 
 
 def written(separator: str, end: str, *, last: bool = True, quoted: bool = False) -> str:
-    cell = (lambda text: f'"{text}"') if quoted else (lambda text: f'"{text}"' if separator in text else text)
-    return end.join(separator.join(cell(text) for text in line) for line in TABLE) + (end if last else "")
+    return end.join(separator.join(f'"{text}"' if quoted or separator in text else text for text in line) for line in TABLE) + (end if last else "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1251", "utf-16-be"])

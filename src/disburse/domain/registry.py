@@ -167,7 +167,8 @@ _WIDEST: Final = max((code for code in DIGITS), key=lambda code: (DIGITS[code], 
 
 def _destination(reader: _Reader, row: RowText, rules: Rules, faults: list[Fault]) -> Destination | None:
     given = row.destination
-    found = None
+    found: Destination | None = None
+    banked: Destination | None = None
     try:
         found = banked = reader.read(given, rules)
     except BadDestination as fault:

@@ -31,7 +31,7 @@ _SPACES: Final = frozenset({
     "http://purl.oclc.org/ooxml/spreadsheetml/main",
     "http://schemas.openxmlformats.org/package/2006/relationships",
 })  # fmt: skip
-_BROKEN: Final = (BadZipFile, NotImplementedError, OSError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, OverflowError)
+_BROKEN: Final = (BadZipFile, OSError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, OverflowError)
 
 USE_CSV: Final = "save it as CSV, which may be of any size"
 

@@ -30,6 +30,7 @@ _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})")
 _RANGE: Final = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})(?::([A-Z]{1,3})([1-9][0-9]{0,6}))?")
 _DATES: Final = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
 _NOT_A_LETTER: Final = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.')
+_TEXTS: Final = ("n", "str", "inlineStr", "d")
 _EXACT: Final = 10**15
 
 Opened = tuple[Found, Iterator[list[Row]], list[Declared]]
@@ -260,12 +261,17 @@ class _Rows:
             text = self._book.strings[int(text[:9])]
         elif self._kind == "e":
             text, why = "", "holds an error of the sheet"
+        elif self._kind == "b":
+            text = "FALSE" if text in ("0", "false") else "TRUE"
         elif self._kind == "n" and text:
             text, why = self._number_text(text)
+        elif self._kind not in _TEXTS:
+            text, why = "", "is of a kind that is not known"
         return text, "is a formula; write its value" if self._formula else why
 
     def _number_text(self, text: str) -> Cell:
-        column = self.columns[self._column] if self._column < len(self.columns) else ""
+        columns = self.columns or ORDER  # before a header is read: there may be none
+        column = columns[self._column] if self._column < len(columns) else ""
         if _NUMBER.fullmatch(text) is None:
             return "", "is a number that cannot be read"
         value = float(text)
@@ -279,10 +285,10 @@ class _Rows:
         # The shortest text that means the same binary fraction: what was typed, as long as it had 15 digits or fewer.
         if abs(value) < _EXACT and value == int(value):
             return str(int(value)), None
-        plain = repr(value)
-        if column == "amount" and "e" not in plain and abs(value) < _EXACT:
+        plain = repr(value) if abs(value) < _EXACT else ""
+        if column == "amount" and plain and "e" not in plain:
             return plain, None
-        return "", "is a number that lost digits, or has a fraction; format the column as text and type it again"
+        return plain, "is a number that lost digits, or has a fraction; format the column as text and type it again"
 
     def _close_row(self) -> None:
         cells = self._cells
