@@ -17,8 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from disburse.domain.calendar import Calendar, Calendars
-from disburse.domain.limits import zone_of
 from disburse.settings import BadSettings, nearest
+from disburse.storage.zones import zone_of
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES: Final = ["time_zone", "days", "opens", "cut_off", "holidays"]

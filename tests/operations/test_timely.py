@@ -38,7 +38,8 @@ async def fall_due(shop: Shop, *acts: Act) -> int:
 
 async def found(shop: Shop) -> list[Any]:
     """The payouts that a timekeeper would find now."""
-    return [row[0] for row in await shop.database.run(lambda tx: schedules.due(tx, shop.shard, 500))]
+    now = await shop.database_now()
+    return [row[0] for row in await shop.database.run(lambda tx: schedules.due(tx, shop.shard, now, 500))]
 
 
 async def its_time_has_come(shop: Shop, payout: Payout) -> None:
@@ -154,7 +155,8 @@ async def lacking(shop: Shop, merchant: int, *amounts: int) -> list[Payout]:
 
 async def spend(shop: Shop) -> int:
     """What a timekeeper does about money."""
-    rows = await shop.database.run(lambda tx: schedules.fundable(tx, shop.shard, 500))
+    now = await shop.database_now()
+    rows = await shop.database.run(lambda tx: schedules.fundable(tx, shop.shard, now, 500))
     acts = [Act(payout, merchant, shop.now(), "worker:test") for payout, merchant, _ in rows]
     return await shop.database.run(lambda tx: timely.execute_waiting(tx, shop.shard, acts))
 
@@ -201,4 +203,5 @@ async def test_a_limit_stands_in_the_way(shop: Shop) -> None:
     await top_up(shop, merchant, 10_000)
     assert await spend(shop) == 1
     assert [(await shop.read(one)).state for one in payouts_made] == ["unfunded", "queued"]
-    assert await shop.database.run(lambda tx: schedules.fundable(tx, shop.shard, 500)) == []
+    now = await shop.database_now()
+    assert await shop.database.run(lambda tx: schedules.fundable(tx, shop.shard, now, 500)) == []

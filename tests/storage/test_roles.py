@@ -158,7 +158,7 @@ async def test_no_column_is_a_fraction_or_draws_its_own_value(dsn: str) -> None:
     """Money is bigint; no float, NUMERIC or money anywhere; times carry a zone; no sequence, clock or random default (L6)."""
     found = await columns(dsn)
     kinds = {row[2] for row in found}
-    assert kinds <= {"smallint", "integer", "bigint", "boolean", "text", "uuid", "bytea", "timestamp with time zone"}
+    assert kinds <= {"smallint", "integer", "bigint", "boolean", "text", "uuid", "bytea", "date", "timestamp with time zone"}
     assert {row[2] for row in found if row[1].endswith("_minor")} == {"bigint"}
     defaults = {row[3] for row in found if row[3] is not None}
     assert not any("(" in default for default in defaults), defaults

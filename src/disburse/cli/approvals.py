@@ -15,7 +15,7 @@ from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.refusals import Refusal
 from disburse.operations.approvals import Answer, NoSuchRequest, answer
 from disburse.operations.policies import Answered
-from disburse.storage import approvals
+from disburse.storage import reports_approvals as approvals
 from disburse.storage.database import Transaction
 from disburse.storage.reports_requests import Told, latest, one, waiting
 from disburse.wiring import House

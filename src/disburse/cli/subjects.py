@@ -15,8 +15,8 @@ from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.refusals import Refusal
 from disburse.operations.awaiting import ENDS
 from disburse.operations.policies import Answered, Say, say
-from disburse.storage.approvals import Told, told
 from disburse.storage.database import Transaction
+from disburse.storage.reports_approvals import Told, told
 from disburse.wiring import House
 
 SHORTEST_DIGEST = 8

@@ -12,9 +12,10 @@ from typing import Final
 from disburse.cli.mistakes import BadUsage
 from disburse.domain.destinations import Rail
 from disburse.domain.fees import FeeRule
-from disburse.domain.limits import ALL, PAYEE, Limit, Period, zone_of
+from disburse.domain.limits import ALL, PAYEE, Limit, Period
 from disburse.domain.money import read_amount, read_currency
 from disburse.domain.policies import ANY, Policy
+from disburse.storage.zones import zone_of
 
 LONGEST_NAME: Final = 254
 LONGEST_LOGIN: Final = 254
@@ -105,10 +106,9 @@ def read_limit(text: str, known: Sequence[Limit]) -> list[Limit]:
         count = int(value[1:])
     else:
         minor = read_amount(value, currency).minor
-    try:
-        return [*others, Limit(period, scope, currency, minor, count)]
-    except AssertionError as fault:
-        raise BadUsage(f"This limit cannot be: {fault}.") from None
+    if period is Period.PAYOUT and (scope == PAYEE or count is not None):
+        raise BadUsage("A limit of one payout has a sum alone, and concerns every payee.")
+    return [*others, Limit(period, scope, currency, minor, count)]
 
 
 def read_approval(text: str, known: Sequence[Policy]) -> list[Policy]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -46,8 +45,6 @@ class Limit:
             raise AssertionError("a limit that limits nothing")
         if (self.sum_minor or 0) < 0 or (self.count or 0) < 0:
             raise AssertionError("a limit below nothing")
-        if self.period is Period.PAYOUT and (self.scope == PAYEE or self.count is not None):
-            raise AssertionError("a limit of one payout has a sum alone, and concerns every payee")
 
     @property
     def name(self) -> str:
@@ -100,11 +97,6 @@ def scope_of(scope: str, rail: str, payee: bytes) -> str:
     return "" if scope == ALL else f"payee:{payee.hex()}" if scope == PAYEE else f"rail:{rail}"
 
 
-def zone_of(name: str) -> tzinfo:
-    """A time zone by its name, such as Europe/Moscow. Raises KeyError or ValueError for one that is not known here."""
-    return UTC if name == "UTC" else ZoneInfo(name)
-
-
 def day_of(at: datetime, zone: tzinfo) -> date:
     """The day that a moment belongs to, in a time zone."""
     return at.astimezone(zone).date()
@@ -138,8 +130,8 @@ class Tally:
         self._added: dict[Key, Used] = {}
 
     def refusal(self, limits: Iterable[Limit], use: Use) -> LimitReached | None:
-        """The first limit that leaves no room for it; None when all do."""
-        for limit in limits:
+        """The first limit that leaves no room for it, those of one payout first: they never will. None when all do."""
+        for limit in sorted(limits, key=lambda one: one.period is not Period.PAYOUT):
             if not limit.applies(use):
                 continue
             left = self.left(limit, use)

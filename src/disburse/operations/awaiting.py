@@ -6,6 +6,7 @@ when enough have, is `policies.py`'s. Past its time it has expired, whatever per
 
 from __future__ import annotations
 
+import hmac
 from typing import Final
 
 from disburse.domain.payout import Payout, PayoutState, Step, WrongState
@@ -29,7 +30,7 @@ async def _check(unit: Unit, need: Need) -> Refusal | None:
         return NoSuchPayout()
     if payout.state is not PayoutState.AWAITING_APPROVAL:
         return WrongState(payout.state, Step.QUEUE)
-    return None if payout_digest(payout, payout.execute_at) == need.digest else ChangedSince()
+    return None if hmac.compare_digest(payout_digest(payout, payout.execute_at), need.digest) else ChangedSince()
 
 
 async def _end(unit: Unit, standing: Standing, say: Say) -> str | Refusal:

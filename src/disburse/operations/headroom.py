@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from disburse.domain.limits import PAYEE, Limit, Period, Use, Used, day_of, limits_of, room, zone_of
+from disburse.domain.limits import PAYEE, Limit, Period, Use, Used, day_of, limits_of, room
 from disburse.domain.merchant import Merchant
 from disburse.storage import limits
 from disburse.storage.database import Database, Transaction
+from disburse.storage.zones import zone_of
 
 
 @dataclass(frozen=True, slots=True)

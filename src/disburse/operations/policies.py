@@ -11,6 +11,7 @@ How a payout goes on that waits for this is `awaiting.py`'s.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -135,7 +136,7 @@ async def say(tx: Transaction, shard: int, command: Say, ends: Ends) -> Answered
     if mine is not None:
         ours = tx.rerun and (mine.verdict, mine.at) == (vote.verdict, vote.at)  # a run whose commit we did not hear of
         return Answered(stands, _effect(stands)) if ours else SaidBefore()
-    if command.digest != stands.need.digest:
+    if not hmac.compare_digest(command.digest, stands.need.digest):
         return ChangedSince()
     if command.yes and command.actor == stands.need.maker:
         return OwnWork()

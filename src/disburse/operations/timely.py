@@ -97,7 +97,11 @@ class Timely:
 
     async def keep_time(self, shard: int, actor: str, limit: int = LARGEST) -> bool:
         """Queue what has fallen due, one list of it; whether there may be more."""
-        found = await self._database.ask(lambda tx: schedules.due(tx, shard, limit))
+
+        async def look(tx: Transaction) -> list[tuple[UUID, int]]:
+            return await schedules.due(tx, shard, await tx.database_now(), limit)
+
+        found = await self._database.ask(look)
 
         async def alone(one: Act, fault: Exception) -> int:
             self._tell("schedule", one.payout_id, fault)
@@ -116,7 +120,11 @@ class Timely:
 
     async def spend(self, shard: int, actor: str, limit: int = LARGEST) -> bool:
         """Execute what there is money for now, one list of it; whether there may be more."""
-        found = await self._database.ask(lambda tx: schedules.fundable(tx, shard, limit))
+
+        async def look(tx: Transaction) -> list[tuple[UUID, int, int]]:
+            return await schedules.fundable(tx, shard, await tx.database_now(), limit)
+
+        found = await self._database.ask(look)
         numbers = {payout: (merchant, number) for payout, merchant, number in found}
 
         async def alone(one: Act, fault: Exception) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import date
 
-from disburse.domain.limits import Key, Used, limits_of, zone_of
+from disburse.domain.limits import Key, Used, limits_of
 from disburse.domain.policies import policies_of
 from disburse.domain.rules import Rules
 from disburse.storage.database import Transaction
+from disburse.storage.zones import zone_of
 
 
 async def rules_of(tx: Transaction, shard: int, merchants: Collection[int]) -> dict[int, Rules]:

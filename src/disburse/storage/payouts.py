@@ -27,11 +27,11 @@ def payout_of(row: Any) -> Payout:
 
 
 WHOLE = f"{COLUMNS}, s.execute_at, p.destination_digest"
-TIMES = "LEFT JOIN schedules s ON s.shard = p.shard AND s.payout_id = p.payout_id"
+TIMES = "LEFT JOIN schedules s ON s.shard = $1 AND s.payout_id = p.payout_id"
 
 
 def whole_of(row: Any) -> Payout:
-    """The payout of a row that begins with `WHOLE`, read with `TIMES`."""
+    """The payout of a row that begins with `WHOLE`, read with `TIMES`, where $1 is the bucket."""
     payout = payout_of(row)
     payout.execute_at, payout.payee = row[_WIDTH], row[_WIDTH + 1]
     return payout

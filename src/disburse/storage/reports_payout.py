@@ -11,7 +11,7 @@ from uuid import UUID
 
 from disburse.domain.attempt import Attempt
 from disburse.domain.payout import Payout
-from disburse.storage import approvals
+from disburse.storage import reports_approvals as approvals
 from disburse.storage.database import Transaction
 from disburse.storage.payouts import attempts_of
 from disburse.storage.reports_requests import Told, of_payout

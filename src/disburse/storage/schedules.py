@@ -11,12 +11,13 @@ from uuid import UUID
 from disburse.storage.database import Transaction
 
 
-async def due(tx: Transaction, shard: int, limit: int) -> list[tuple[UUID, int]]:
+async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:
     """Payouts (with their merchants) whose time has come, the longest overdue first."""
     rows = await tx.fetch(
         """SELECT payout_id, merchant_id FROM schedules
-           WHERE shard = $1 AND done_at IS NULL AND look_at <= clock_timestamp() ORDER BY look_at LIMIT $2""",
+           WHERE shard = $1 AND done_at IS NULL AND look_at <= $2 ORDER BY look_at LIMIT $3""",
         shard,
+        now,
         limit,
     )
     return [(row[0], row[1]) for row in rows]
@@ -38,23 +39,16 @@ async def settle(tx: Transaction, shard: int, done: Sequence[UUID], later: Seque
         )
 
 
-async def next_look(tx: Transaction, shard: int) -> datetime | None:
-    """When the next scheduled payout of a bucket is to be looked at."""
-    at: datetime | None = await tx.fetchval(
-        "SELECT look_at FROM schedules WHERE shard = $1 AND done_at IS NULL ORDER BY look_at LIMIT 1", shard
-    )
-    return at
-
-
-async def fundable(tx: Transaction, shard: int, limit: int) -> list[tuple[UUID, int, int]]:
+async def fundable(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int, int]]:
     """Payouts that lacked money, of merchants who want them executed, that the money covers now: (payout, merchant, number), oldest first."""
     rows = await tx.fetch(
-        """SELECT u.payout_id, u.merchant_id, u.number FROM unfunded u
-           JOIN merchant_settings s ON s.shard = $1 AND s.merchant_id = u.merchant_id AND s.execute_unfunded
+        """SELECT u.payout_id, u.merchant_id, u.number FROM merchant_settings s
+           JOIN unfunded u ON u.shard = $1 AND u.merchant_id = s.merchant_id
            JOIN balances b ON b.shard = $1 AND b.merchant_id = u.merchant_id AND b.currency = u.currency AND b.account = 'available'
-           WHERE u.shard = $1 AND u.look_at <= clock_timestamp() AND u.needed_minor <= b.balance_minor
-           ORDER BY u.merchant_id, u.number LIMIT $2""",
+           WHERE s.shard = $1 AND s.execute_unfunded AND u.look_at <= $2 AND u.needed_minor <= b.balance_minor
+           ORDER BY u.merchant_id, u.number LIMIT $3""",
         shard,
+        now,
         limit,
     )
     return [(row[0], row[1], row[2]) for row in rows]

@@ -148,11 +148,12 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("uuid", "int4", "text", "int8", "text", "bytea", "date"),
     ),
     "limit_counters": (
-        """INSERT INTO limit_counters AS c (shard, merchant_id, currency, period, starts_on, scope, payouts, amount_minor)
+        """INSERT INTO limit_counters (shard, merchant_id, currency, period, starts_on, scope, payouts, amount_minor)
            SELECT $1, $2[d.m], d.currency, d.period, d.starts, d.scope, d.payouts, d.amount
            FROM unnest({}) AS d (scope, m, currency, period, starts, payouts, amount) WHERE (SELECT held FROM base)
            ON CONFLICT (shard, merchant_id, currency, period, starts_on, scope) DO UPDATE
-           SET payouts = c.payouts + excluded.payouts, amount_minor = c.amount_minor + excluded.amount_minor RETURNING 1""",
+           SET payouts = limit_counters.payouts + excluded.payouts,
+               amount_minor = limit_counters.amount_minor + excluded.amount_minor RETURNING 1""",
         ("text", "int4", "text", "text", "date", "int8", "int8"),
     ),
     # What gave its money back gives back what it used; of a merchant without limits nothing is found.

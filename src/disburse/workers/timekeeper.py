@@ -1,7 +1,7 @@
 """The timekeeper: moves payouts whose time has come, and executes those that lacked money once there is some.
 
-Any number of workers may do this at once; what is decided, and that it is decided once, is `operations/timely.py`'s. It looks a few
-times a second: a look is one statement that finds nothing.
+Any number of workers may do this at once; what is decided, and that it is decided once, is `operations/timely.py`'s. It looks once a
+second: a look is two statements that find nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from disburse.domain.ports import World
 from disburse.operations.desk import Desk, StoreUnavailable
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 
 
 class Timekeeper:
