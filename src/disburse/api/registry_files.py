@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry import Rules, Tally, judge
-from disburse.domain.registry_states import Drift
+from disburse.domain.registry_states import Drift, same
 from disburse.operations.registry_compare import compare
 from disburse.operations.registry_plan import Judged, Planner, Registry, begin, plan_all
 from disburse.operations.registry_rules import Terms
@@ -34,7 +33,7 @@ class BadFile(Refusal):
 class How:
     """How a file is to be read. `members`: the banks of SBP that rows may name."""
 
-    members: AbstractSet[str]
+    members: frozenset[str]
     kind: AnyKind = "auto"
     options: Options = DEFAULT_OPTIONS
     limits: Limits = DEFAULT_LIMITS
@@ -103,7 +102,7 @@ async def plan_file(
 async def drift_of_file(terms: Terms, merchant: Merchant, registry: Registry, file: BinaryIO, how: How) -> list[Drift]:
     """What a file says that is not as it was planned; nothing where its digest is the same. Raises StoreUnavailable."""
     digest, _ = sha256_of(file)
-    if digest == registry.file_digest:
+    if same(digest, registry.file_digest):
         return []
     found = [Drift("file", f"SHA-256 {registry.file_digest.hex()[:16]}", digest.hex()[:16])]
     try:

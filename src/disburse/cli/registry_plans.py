@@ -20,7 +20,7 @@ import msgspec
 from disburse.cli import show
 from disburse.domain.money import minor_text
 from disburse.domain.refusals import Refusal
-from disburse.domain.registry_states import Drift, Drifted
+from disburse.domain.registry_states import Drift, Drifted, same
 
 LARGEST: Final = 64 << 20
 
@@ -77,7 +77,7 @@ def read_plan(path: Path) -> PlanFile:
         raise BadPlan("This plan was written by another version of disburse.")
     canonical = json.dumps(found.plan, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     ours = hashlib.sha256(canonical.encode()).digest()
-    if ours != digest or found.plan.get("registry") != found.registry:
+    if not same(ours, digest) or found.plan.get("registry") != found.registry:
         raise Drifted([Drift("plan", f"digest {found.digest[:16]}", f"{ours.hex()[:16]}: the file was edited")])
     return PlanFile(identifier, digest, Path(found.path), found.kind, found.options)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
@@ -66,18 +65,13 @@ def unitpay_number(counter: int, merchant: int) -> int:
     return counter * MERCHANTS + merchant
 
 
-@lru_cache(maxsize=4096)
-def _asker(installation: UUID, merchant: int, surface: str) -> bytes:
-    return f"{installation}\n{merchant}\n{surface}\n".encode()
-
-
 def base_of(shard: int, installation: UUID, merchant: int, surface: str, reference: str | None, payout: UUID) -> str:
     """What all attempts of one obligation share in their end-to-end ids: the bucket in two characters, then 130 bits.
 
     Derived from installation, merchant, surface and reference; without a reference from the payout's id.
     """
     own = f"ref:{reference}" if reference is not None else f"id:{payout}"
-    digest = hashlib.sha256(_asker(installation, merchant, surface) + own.encode()).digest()
+    digest = hashlib.sha256(f"{installation}\n{merchant}\n{surface}\n{own}".encode()).digest()
     bits = int.from_bytes(digest[:17]) >> 6
     return _PAIRS[shard] + "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
 

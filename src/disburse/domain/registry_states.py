@@ -7,6 +7,7 @@ A registry is a file of payouts. Planning judges each row and writes all of it d
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -153,6 +154,11 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 over all of it, in hexadecimal: what people agree to."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()
+
+
+def same(one: bytes | None, other: bytes | None) -> bool:
+    """Whether both are there and one."""
+    return one is not None and other is not None and hmac.compare_digest(one, other)
 
 
 def digest_of_text(text: str) -> bytes:

@@ -55,8 +55,7 @@ R = TypeVar("R")
 PutOff = Callable[[Transaction, int, Sequence[tuple[UUID, int, datetime]]], Awaitable[None]]
 _log = structlog.get_logger("disburse.desk")
 
-SURFACE = "own"
-"""Under this name the payouts of REST, registries and the console, and their references, stand in the books (design, section 3)."""
+SURFACE = "own"  # so the payouts of REST, registries and the console, and their references, stand in the books (design, section 3)
 
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
@@ -185,7 +184,6 @@ class Desk:
 
     @property
     def callers_wait(self) -> bool:
-        """Whether payouts of this process wait for their transaction to begin."""
         return self._create.depth > 0 or self.keyed.depth > 0
 
     async def execute(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:

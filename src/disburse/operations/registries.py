@@ -31,6 +31,7 @@ from disburse.domain.registry_states import (
     advance,
     drift_of_rules,
     rows_digest,
+    same,
 )
 from disburse.operations import policies
 from disburse.operations.merchants import find_merchant
@@ -180,7 +181,7 @@ async def drift(terms: Terms, merchant: Merchant, registry: Registry, told: Call
         told(len(stored))
         if len(chunks) < _DIGESTS:
             break
-    if rows_digest(stored) != registry.rows_digest:
+    if not same(rows_digest(stored), registry.rows_digest):
         found.append(Drift("rows", (registry.rows_digest or b"").hex()[:16], rows_digest(stored).hex()[:16]))
     return found
 
@@ -206,7 +207,7 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
     """
     database = terms.desk.database
     registry = await find(database, command.registry_id, merchant=merchant)
-    if registry.digest != command.digest:
+    if not same(registry.digest, command.digest):
         raise Drifted([Drift("plan", command.digest.hex()[:16], (registry.digest or b"").hex()[:16] or "not made")])
     if registry.state not in (_S.PLANNED, _S.APPROVED):
         if registry.state in (_S.CANCELLED, _S.UPLOADED):
@@ -231,7 +232,7 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
     async def work(tx: Transaction) -> Registry | Refusal:
         unit = await Unit.lock(tx, registry.shard, [registry.merchant_id])
         now = await registries.by_id(tx, registry.shard, registry.registry_id)
-        if now is None or now.digest != command.digest:
+        if now is None or not same(now.digest, command.digest):
             raise AssertionError("a planned registry changed")
         if now.state is not registry.state:
             return now  # somebody else was quicker, or ours was committed before
@@ -282,7 +283,7 @@ def _need(registry: Registry, before: UUID | None, persons: int, only_good: bool
 async def _unchanged(unit: Unit, need: Need) -> Refusal | None:
     """A registry can be agreed to while it waits for that, and only as it was planned."""
     registry = await registries.by_id(unit.tx, unit.shard, need.subject_id)
-    if registry is None or registry.digest != need.digest:
+    if registry is None or not same(registry.digest, need.digest):
         return policies.ChangedSince()
     return None if registry.state is _S.AWAITING_APPROVAL else WrongRegistryState(registry.state, _T.APPROVE)
 

@@ -35,6 +35,7 @@ from disburse.domain.registry_states import (
     reference_of_row,
     row_text,
     rows_digest,
+    same,
 )
 from disburse.domain.routing import TEST_CURRENCY, Freight, Why, decide
 from disburse.operations.desk import SURFACE, content_of
@@ -303,7 +304,7 @@ class Planner:
             return None
 
         found = await self._desk.database.run(work)
-        if found is None or found.digest != planned.digest:
+        if found is None or not same(found.digest, planned.digest):
             raise AssertionError("a registry changed while it was planned")
         return found
 

@@ -168,7 +168,7 @@ async def applied_before(tx: Transaction, registry: Registry) -> UUID | None:
     """Another registry of this merchant with the same content that was applied, if there is one."""
     found: UUID | None = await tx.fetchval(
         """SELECT registry_id FROM registries WHERE shard = $1 AND merchant_id = $2 AND content = $3 AND registry_id <> $4
-               AND state IN ('awaiting_approval', 'approved', 'executing', 'completed', 'completed_with_errors') LIMIT 1""",
+               AND state IN ('awaiting_approval', 'approved', 'executing', 'completed', 'completed_with_errors') ORDER BY registry_id LIMIT 1""",
         registry.shard, registry.merchant_id, registry.content, registry.registry_id,
     )  # fmt: skip
     return found

@@ -64,7 +64,7 @@ _CHECKED = """VALUES
     ('a_request_is_whole', 'requests', 'seen_event IS NOT NULL'),
     ('a_plan_is_whole', 'registries', 'rows_digest IS NULL'),
     ('rows_add_up', 'registries', 'given_up'),
-    ('a_row_is_whole', 'registry_rows', 'fingerprint IS NOT NULL'),
+    ('a_row_is_whole', 'registry_rows', 'num_nulls(fingerprint'),
     ('a_fate_is_whole', 'registry_fates', 'refused'),
     ('a_key_has_one_answer', 'idempotency_keys', 'refusal IS NOT NULL')"""
 

@@ -74,8 +74,7 @@ CREATE TABLE registry_rows (
     CONSTRAINT one_row_a_payout UNIQUE (shard, registry_id, base),
     CONSTRAINT a_row_is_whole CHECK ((verdict = 'bad') = (faults IS NOT NULL) AND (verdict = 'held') = (questions IS NOT NULL)
         AND (verdict = 'bad') = (payout_id IS NULL) AND (payout_id IS NULL) = (base IS NULL) AND (payout_id IS NULL) = (sealed IS NULL)
-        AND (payout_id IS NULL OR (rail IS NOT NULL AND currency IS NOT NULL AND amount_minor IS NOT NULL AND fee_minor IS NOT NULL
-            AND amount_text IS NOT NULL AND display IS NOT NULL AND fingerprint IS NOT NULL AND destination_digest IS NOT NULL)))
+        AND (payout_id IS NULL OR num_nulls(fingerprint, rail, currency, amount_minor, fee_minor, amount_text, display, destination_digest) = 0))
 ) /* PARTITION BY HASH (shard) */;
 
 -- Rows of one registry, a thousand or so: `digest` is of what they say. `over`: every payout of them is final, and the counts are the last ones.
