@@ -48,7 +48,6 @@ def test_limits_are_set_and_shown(commands: Commands, office: dict[str, str]) ->
 def test_two_agree_to_a_payout(commands: Commands, office: dict[str, str]) -> None:
     """Above the policy a payout waits; persons agree to the digest that they saw, each once; everything is told in one place."""
     commands.ok("merchant", "set", LOGIN, "--approval", "any:RUB:100=2")
-    commands.ok("merchant", "set", LOGIN, "--limit", "day:RUB=none")
 
     async def two() -> list[str]:
         async with house_of(commands) as house:
