@@ -146,19 +146,27 @@ class Applier:
         self._hope = Hope()
         self._size = LARGEST
         self._leased_at: float | None = None
+        self._until: float | None = None
         self.short: InsufficientFunds | None = None
 
-    async def run(self) -> bool:
-        """Apply until no row is left, the money runs short, or the lease is another's. Whether no row is left. Raises StoreUnavailable."""
+    async def run(self, turn_s: float | None = None) -> bool:
+        """Apply until no row is left, the money runs short, the lease is another's, or `turn_s` seconds are over. Whether no row is left.
+
+        Raises StoreUnavailable.
+        """
         self.short = None
+        self._until = self._desk.world.clock.monotonic() + turn_s if turn_s is not None else None
         while await self._keep_lease():
             registry = await self._read()
             if registry is None or registry.state is not RegistryState.EXECUTING or registry.left == 0:
                 return registry is not None and registry.left == 0
             ended = await self._stretch(registry.applied_to)
             if ended:
-                return self.short is None
+                return self.short is None and not self._turn_is_over()
         return False
+
+    def _turn_is_over(self) -> bool:
+        return self._until is not None and self._desk.world.clock.monotonic() >= self._until
 
     async def _read(self) -> Registry | None:
         shard, identifier = self._registry.shard, self._registry.registry_id
@@ -192,7 +200,7 @@ class Applier:
                     if done.lost or done.short is not None:
                         self.short = done.short
                         return done.short is not None and await self._say_short()
-                if batch is None:
+                if batch is None or self._turn_is_over():
                     return True
                 if not await self._keep_lease():
                     return False

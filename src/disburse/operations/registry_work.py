@@ -7,6 +7,7 @@ Lives here: the lease, and `settle`, which asks how payouts stand and ends a reg
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from disburse.domain.registry_states import RegistryState, RegistryStep, advance
 from disburse.operations.registries import Registry, find
@@ -19,18 +20,33 @@ from disburse.storage.unit import Unit
 # --- the end -------------------------------------------------------------------------------------------------------------
 
 
-async def settle(terms: Terms, registry: Registry, actor: str, *, chunks: int = 10, most: int = 10_000) -> Registry:
-    """Ask how payouts stand, a few chunks at a time, and say that the registry is over once all of them are final.
+LOOKED_AT: Final = 10
+"""So many chunks are looked at by one statement."""
 
-    `most`: so many chunks are looked at in one call. Returns the registry as it is then. Raises StoreUnavailable.
+
+async def look_over(terms: Terms, registry: Registry, after: int = 0, most: int = 10_000) -> int:
+    """Ask how the payouts of some chunks stand that are not over, from the one behind `after` on. The last one looked at; 0 once there is none behind it.
+
+    Raises StoreUnavailable.
     """
-    database, shard, identifier = terms.desk.database, registry.shard, registry.registry_id
-    after, looked = 0, 0
-    while looked < most:
-        last = await database.run(partial(registry_work.look_over, shard=shard, registry=identifier, after_chunk=after, chunks=chunks))
+    for _ in range(0, most, LOOKED_AT):
+        work = partial(registry_work.look_over, shard=registry.shard, registry=registry.registry_id, after_chunk=after, chunks=LOOKED_AT)
+        last = await terms.desk.database.run(work)
         if last is None:
-            break
-        after, looked = last, looked + chunks
+            return 0
+        after = last
+    return after
+
+
+async def settle(terms: Terms, registry: Registry, actor: str) -> Registry:
+    """Look over all chunks, and say that the registry is over if it is. Returns it as it is then. Raises StoreUnavailable."""
+    await look_over(terms, registry)
+    return await finish(terms, registry, actor)
+
+
+async def finish(terms: Terms, registry: Registry, actor: str) -> Registry:
+    """Say that a registry is over once all of its payouts are final, as they were last looked at. Raises StoreUnavailable."""
+    database, shard, identifier = terms.desk.database, registry.shard, registry.registry_id
     at = terms.desk.world.clock.now()
 
     async def work(tx: Transaction) -> Registry | None:

@@ -4,7 +4,7 @@ and `operations/registry_work.py`'s.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -48,11 +48,12 @@ async def at_work(tx: Transaction, shard: int, limit: int) -> list[Registry]:
 
 async def take(tx: Transaction, shard: int, registry: UUID, owner: str, lease_s: float) -> bool:
     """Take or renew the lease on a registry's work; False while another has it. By the database's clock."""
+    now = await tx.database_now()
     taken = await tx.fetchval(
-        """UPDATE registries SET owner = $3, lease_until = clock_timestamp() + make_interval(secs => $4::float8)
+        """UPDATE registries SET owner = $3, lease_until = $5
            WHERE shard = $1 AND registry_id = $2 AND state IN ('approved', 'executing')
-               AND (owner = $3 OR lease_until IS NULL OR lease_until < clock_timestamp()) RETURNING 1""",
-        shard, registry, owner, lease_s,
+               AND (owner = $3 OR lease_until IS NULL OR lease_until < $4) RETURNING 1""",
+        shard, registry, owner, now, now + timedelta(seconds=lease_s),
     )  # fmt: skip
     return taken is not None
 
@@ -86,7 +87,7 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
 
     A chunk is over once each of its good rows that was applied has a final payout or a fate, and the registry has no row of it left.
     """
-    rows = await tx.fetch(
+    last: int | None = await tx.fetchval(
         """WITH r AS MATERIALIZED (
                SELECT applied_to, given_up, good - made - found - refused - given_up = 0 AS done FROM registries
                WHERE shard = $1 AND registry_id = $2),
@@ -107,13 +108,15 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
                        AND pay.payout_id = CASE WHEN f.number IS NULL THEN g.payout_id WHEN f.fate = 'found' THEN f.payout_id END
                    WHERE g.shard = $1 AND g.registry_id = $2 AND g.number BETWEEN s.first_row AND s.last_row
                        AND g.verdict = 'good' AND g.number <= (SELECT applied_to FROM r)) AS p ON true
-               GROUP BY s.chunk, s.last_row)
+               GROUP BY s.chunk, s.last_row),
+           done AS (
            UPDATE registry_chunks c SET paid = told.paid, failed = told.failed, ended = told.ended, open = told.open,
                over = told.open = 0 AND (told.last_row <= (SELECT applied_to FROM r) OR (SELECT done FROM r))
-           FROM told WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk = told.chunk RETURNING c.chunk""",
+           FROM told WHERE c.shard = $1 AND c.registry_id = $2 AND c.chunk = told.chunk RETURNING c.chunk)
+           SELECT max(chunk) FROM done""",
         shard, registry, after_chunk, chunks,
     )  # fmt: skip
-    return max((row[0] for row in rows), default=None)
+    return last
 
 
 async def all_over(tx: Transaction, shard: int, registry: UUID) -> bool:

@@ -13,7 +13,7 @@ import structlog
 
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
-from disburse.domain.registry_states import RegistryState
+from disburse.domain.registry_states import FINAL, RegistryState
 from disburse.operations import registries, registry_work
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Start
@@ -22,6 +22,10 @@ from disburse.operations.registry_rules import Terms
 from disburse.workers.pace import Pace
 
 LOOK_S: Final = 1.0
+TURN_S: Final = 3.0
+"""So long one registry is applied before the next has its turn."""
+LOOKS: Final = 100
+"""So many chunks of one registry are looked at in a turn: a second of a large one must not be spent on looking."""
 _MOST: Final = 50
 _log = structlog.get_logger("disburse.registrar")
 
@@ -36,34 +40,44 @@ class Registrar:
         self._actor = f"worker:{worker_id}"
         self._shards = shards
         self._said: dict[str, str] = {}
+        self._looked: dict[str, int] = {}  # registry to the chunk that was looked at last
         self.pace = Pace(world.clock, look_s)
 
     async def run(self) -> None:
         """Carry registries out until cancelled."""
         while True:
+            left = False
             for shard in list(self._shards):
                 try:
                     for registry in await registry_work.at_work(self._terms, shard, _MOST):
-                        await self._work_on(registry)
+                        left |= await self._work_on(registry)
                 except StoreUnavailable:
                     pass  # the next round asks again
-            await self.pace.rest()
+            if not left:
+                await self.pace.rest()
 
-    async def _work_on(self, registry: Registry) -> None:
+    async def _work_on(self, registry: Registry) -> bool:
+        """One turn. Whether it used all of it, so that there is more to do."""
         if registry.state is RegistryState.APPROVED:
             started = await self._start(registry)
             if started is None:
-                return
+                return False
             registry = started
+        began, busy = self._world.clock.monotonic(), False
         if registry.left:
             applier = Applier(self._terms.desk, registry, self._worker_id, self._actor)
             try:
-                await applier.run()
+                await applier.run(TURN_S)
             finally:
                 await applier.let_go()
+            busy = self._world.clock.monotonic() - began >= TURN_S
         if await registry_work.hold(self._terms, registry, self._worker_id):
-            await registry_work.settle(self._terms, registry, self._actor)
+            name = str(registry.registry_id)
+            self._looked[name] = await registry_work.look_over(self._terms, registry, self._looked.get(name, 0), LOOKS)
+            if (await registry_work.finish(self._terms, registry, self._actor)).state in FINAL:
+                self._looked.pop(name)
             await registry_work.let_go(self._terms, registry, self._worker_id)
+        return busy
 
     async def _start(self, registry: Registry) -> Registry | None:
         """Let an approved registry begin; what stands against it is said in the registry, and asked again later."""
