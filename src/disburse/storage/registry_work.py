@@ -121,6 +121,8 @@ async def look_over(tx: Transaction, shard: int, registry: UUID, after_chunk: in
 
 async def all_over(tx: Transaction, shard: int, registry: UUID) -> bool:
     """Whether every chunk of a registry is over."""
-    return not await tx.fetchval(
-        "SELECT true FROM registry_chunks WHERE shard = $1 AND registry_id = $2 AND NOT over LIMIT 1", shard, registry
+    return bool(
+        await tx.fetchval(
+            "SELECT NOT EXISTS (SELECT FROM registry_chunks WHERE shard = $1 AND registry_id = $2 AND NOT over)", shard, registry
+        )
     )
