@@ -115,16 +115,16 @@ async def _apply(
             if applying.returncode is not None and made < good:
                 raise RuntimeError(f"apply ended too early with {applying.returncode}")
             await asyncio.sleep(0.005)
-        if number % 2:
-            if applying.returncode is None:
-                applying.kill()
+        which = "apply" if number % 2 and applying.returncode is None else "serve"
+        if which == "apply":
+            applying.kill()
             await applying.wait()
             applying = await begin(run, "registry", "apply", str(plan), "--only-good")
         else:
             server.kill()
             await server.wait()
             server, _ = await serve(run.data, port)
-        say(f"kill {number}: {'apply' if number % 2 else 'serve'} at {made:,} of {good:,} rows")
+        say(f"kill {number}: {which} at {made:,} of {good:,} rows")
     await applying.communicate()
     code, told = await command(run, "registry", "apply", str(plan), "--only-good")
     if code != 0 or told["left"]:
