@@ -24,11 +24,13 @@ from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import TEST_CURRENCY, Limit, Price, Route
+from disburse.hints import Hint
 from disburse.kinds import alerting, make_connectors
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation, wait_for_witness
 from disburse.operations.providers import Providers
+from disburse.operations.registry_rules import Terms
 from disburse.operations.witness import Word
 from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
@@ -41,8 +43,8 @@ from disburse.storage.statement import rehearse
 from disburse.storage.vault import Vault
 from disburse.workers.housekeeper import AGAIN_S, SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
-from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
+from disburse.workers.registrar import Registrar
 from disburse.workers.sender import Sender, SenderLimits
 from disburse.workers.timekeeper import LOOK_EVERY_S, Timekeeper
 from disburse.workers.watch import Watch
@@ -55,8 +57,6 @@ WARM = 4
 """Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
 REST_S = 0.002
 """After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
-HINT_S = 0.05
-"""At most one NOTIFY of a kind from a process in so long: each is a transaction, and wakes every process."""
 
 
 def _nothing(*_: Any) -> None:
@@ -250,25 +250,6 @@ def absence_of(connectors: Iterable[Connector]) -> dict[str, float]:
     return {name: seconds for name, seconds in promised.items() if seconds is not None}
 
 
-class Hint:
-    """Coalesced NOTIFY: however often it is rung, one goes out in a while. Losing one costs a polling interval."""
-
-    def __init__(self, house: House, channel: str) -> None:
-        self._house = house
-        self._channel = channel
-        self._pace = Pace(house.world.clock, 3600)
-
-    def ring(self) -> None:
-        self._pace.wake()
-
-    async def run(self) -> None:
-        while True:
-            await self._pace.rest()
-            with contextlib.suppress(Exception):  # a hint: whatever is wrong with the database, others report it
-                await self._house.database.notify(self._channel)
-            await self._house.world.clock.sleep(HINT_S)
-
-
 @contextlib.asynccontextmanager
 async def working(
     house: House, *, api: bool, workers: bool, rhythm: Rhythm = Rhythm()
@@ -280,7 +261,7 @@ async def working(
     check(read_routing(house.settings), house.desk.routes)
     desk, world = house.desk, house.world
     tasks: list[asyncio.Task[None]] = []
-    due, final = Hint(house, DUE), Hint(house, FINAL)
+    due, final = Hint(house.database, house.world.clock, DUE), Hint(house.database, house.world.clock, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = [due.run, final.run]  # called once every connector has started
     paying: list[Callable[[], Coroutine[Any, Any, None]]] = []  # those that end when the database turns out to have lost something
@@ -309,7 +290,7 @@ async def working(
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run]
+            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run, make_registrar(house).run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         sending = [asyncio.create_task(loop()) for loop in paying]
@@ -339,6 +320,12 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
         Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
         Timekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.time_s),
     )  # fmt: skip
+
+
+def make_registrar(house: House) -> Registrar:
+    """The loop that carries registries out."""
+    name = f"{house.place}-{house.world.random.bytes(4).hex()}"
+    return Registrar(Terms(house.desk, house.settings.minimums), house.world, name, shards=list(range(house.settings.buckets)))
 
 
 def hearing(house: House) -> Hear:

@@ -38,6 +38,7 @@ _COMMANDS: Final = (
     ("explain", "payouts:explain", _PAYOUTS, "Everything that happened to a payout, why it is as it is, and what comes next."),
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet: list them, end one by two persons."),
     ("approvals", "approvals:app", _PAYOUTS, "What waits for the yes of persons, payouts and corrections: list, show, approve, refuse."),
+    ("registry", "registry:app", _PAYOUTS, "Files of payouts: plan, apply, show, list, approve, refuse, cancel, results."),
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
     ("connector", "connector:app", _HOUSE, "The providers that are configured: show, ask and certify them; how they are."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),

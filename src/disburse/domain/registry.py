@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Final, Protocol
@@ -85,7 +84,7 @@ class Rules:
     (None: they have a fault). `zone`: of times that name none (None: they have a fault).
     """
 
-    members: AbstractSet[str]
+    members: frozenset[str]
     default_bank: str | None = None
     currency: str | None = None
     zone: tzinfo | None = None

@@ -55,8 +55,15 @@ R = TypeVar("R")
 PutOff = Callable[[Transaction, int, Sequence[tuple[UUID, int, datetime]]], Awaitable[None]]
 _log = structlog.get_logger("disburse.desk")
 
+SURFACE = "own"  # so the payouts of REST, registries and the console, and their references, stand in the books (design, section 3)
+
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
+
+
+def content_of(payee: bytes, amount: Money) -> bytes:
+    """What a payout's fingerprint is taken over: the same for every door, so that a reference means the same at each."""
+    return b"%s\n%d %s" % (payee, amount.minor, amount.currency.encode())
 
 
 class Desk:
@@ -134,14 +141,13 @@ class Desk:
         identifier = payout_id(merchant.shard, at, self.world.random.bytes(10))
         number, rail = merchant.merchant_id, str(destination.rail)
         payee = destination.fingerprint_text()
-        content = b"%s\n%d %s" % (payee, amount.minor, amount.currency.encode())
         return CreatePayout(
             payout_id=identifier,
             merchant_id=number,
             surface=surface,
             reference=reference,
             base=self.base(merchant, surface, reference, identifier),
-            fingerprint=self.vault.fingerprint(content, number),
+            fingerprint=self.vault.fingerprint(content_of(payee, amount), number),
             rail=rail,
             amount=amount,
             fee=fee(merchant.fee_rule(rail, self.fees), amount),
@@ -175,6 +181,10 @@ class Desk:
     def is_creating(self, base: str) -> bool:
         """Whether a create command for this obligation waits for its commit in this process."""
         return self._create.is_waiting(base) or self._create_ruled.is_waiting(base)
+
+    @property
+    def callers_wait(self) -> bool:
+        return self._create.depth > 0 or self.keyed.depth > 0
 
     async def execute(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
         result = await (self._execute_ruled if merchant.ruled else self._execute).submit(merchant.shard, act, deadline=deadline)

@@ -298,6 +298,11 @@ class Keyed:
         """Cancel a payout. Raises Withdrawn, StoreUnavailable."""
         return await self._cancel.submit(shard, command, deadline=deadline)
 
+    @property
+    def depth(self) -> int:
+        """How many new payouts wait for their transaction to begin."""
+        return self._create.depth + self._careful.depth
+
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
         for queue in (self._create, self._careful, self._execute, self._cancel):

@@ -10,7 +10,7 @@ one `reference_mismatch` event for each differing content (design, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -130,9 +130,9 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
     ]
 
 
-def wishes_of(commands: Iterable[CreatePayout]) -> list[Wish]:
-    """What is to be judged by limits and policies."""
-    return [command.wish for command in commands if command.execute]
+def wishes_of(commands: Iterable[CreatePayout]) -> Iterator[Wish]:
+    """What is to be judged by limits and policies. Nothing is made of it for merchants who have none."""
+    return (command.wish for command in commands if command.execute)
 
 
 def _found(unit: Unit, command: CreatePayout, payout: Payout, same: bool, available: int) -> Found:
@@ -148,7 +148,8 @@ def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
     merchant = command.merchant_id
     if not unit.knows(merchant):
         return NoSuchMerchant()
-    persons = rules.judge(unit, command.wish) if command.execute else 0
+    wish = command.wish
+    persons = rules.judge(unit, wish) if command.execute else 0
     if isinstance(persons, LimitReached):
         return persons
     if command.execute:
@@ -163,7 +164,7 @@ def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
         command.at + EXECUTE_WITHIN, command.at, None, 0, 0, command.execute_at, command.destination_digest,
     )  # fmt: skip
     if command.execute:
-        payout.state = advance(payout.state, rules.hold(unit, payout, command.wish, persons, command.at, command.actor))
+        payout.state = advance(payout.state, rules.hold(unit, payout, wish, persons, command.at, command.actor))
     _begin(unit, payout, command.at, command.actor)
     unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
     if payout.state in EXPIRING:

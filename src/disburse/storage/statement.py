@@ -209,6 +209,21 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            SET decision = excluded.decision, at = excluded.at, looked = routings.looked + 1 RETURNING 1""",
         ("uuid", "int4", "int4", "text", "timestamptz", "timestamptz"),
     ),
+    # A registry's place: rows from the one after `seen` to `last` are dealt with by this transaction, and by no other.
+    "registry": (
+        """UPDATE registries r SET applied_to = d.last, made = r.made + d.made, found = r.found + d.found, refused = r.refused + d.refused,
+               waits = NULL, updated_at = d.at
+           FROM unnest({}) AS d (registry_id, seen, last, made, found, refused, before, at)
+           WHERE r.shard = $1 AND r.registry_id = d.registry_id AND r.applied_to = d.seen AND r.state = d.before AND r.given_up = 0
+               AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int4", "int4", "int4", "int4", "text", "timestamptz"),
+    ),
+    "fates": (
+        """INSERT INTO registry_fates (shard, registry_id, number, fate, payout_id, reason, at, actor)
+           SELECT $1, d.registry_id, d.number, d.fate, d.payout_id, d.reason, d.at, d.actor
+           FROM unnest({}) AS d (registry_id, number, fate, payout_id, reason, at, actor) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "uuid", "text", "timestamptz", "text"),
+    ),
     "counters": (
         """UPDATE merchants w SET payouts = w.payouts + d.payouts, postings = w.postings + d.postings, events = w.events + d.events
            FROM unnest({}) AS d (m, payouts, postings, events)
