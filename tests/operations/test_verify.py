@@ -15,6 +15,7 @@ from disburse.operations.verify import BookSize, Deed, Report, UnreadableBook, r
 from disburse.storage.database import Database
 from disburse.storage.verify import CHECKS
 from tests.operations import verify_rules
+from tests.operations.test_registries import DAMAGES as OF_REGISTRIES
 from tests.operations.verify_rules import by_rules
 from tests.operations.verify_town import Town, populate
 
@@ -439,7 +440,7 @@ def test_every_check_was_shown_to_fail() -> None:
     """No check stands in the table that was never seen to find anything; no two have one name."""
     names = [check.name for check in CHECKS]
     assert len(set(names)) == len(names)
-    assert {name for _, name, _ in DAMAGES.values()} == set(names)
+    assert {name for _, name, _ in DAMAGES.values()} | {name for _, name in OF_REGISTRIES.values()} == set(names)
 
 
 async def test_all_are_counted_and_some_are_shown(database: Database, town: Town, doctor: asyncpg.Connection) -> None:

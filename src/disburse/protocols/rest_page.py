@@ -84,7 +84,8 @@ def _operation(verb: str, path: str, told: dict[str, Any], shared: dict[str, Any
     if given:
         parts.append(_table("It takes", given))
     if "requestBody" in told:
-        kind = _kind(_schema_of(told["requestBody"]))
+        media = told["requestBody"]["content"]
+        kind = _kind(_schema_of(told["requestBody"])) if len(media) == 1 else f"A file: {', '.join(f'<code>{escape(one)}</code>' for one in media)}"
         parts.append(f"<h4>Body{'' if told['requestBody']['required'] else ', or none'}</h4><p>{kind}</p>")
     answers = {status: shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for status, one in told["responses"].items()}
     rows = [
