@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check bench serve kills prove soak chaos chaos-ha clients lock clean
+.PHONY: demo demo-two test check schema bench serve kills prove soak chaos chaos-ha clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -29,6 +29,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 # Longer proofs, each with a word of its own.
+schema: $(VENV)/.dev
+	@DISBURSE_TEST_SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -s tests/api/test_rest_schema.py $(ARGS)
+
 kills: $(VENV)/.dev
 	@$(BIN)/python -m scripts.kills $(ARGS)
 

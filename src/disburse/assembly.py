@@ -22,6 +22,7 @@ from disburse.data import accepted_member_ids, load_bin_rows, load_sbp_members
 from disburse.domain.ports import World
 from disburse.operations.desk import StoreUnavailable
 from disburse.protocols.rest_openapi import openapi
+from disburse.protocols.rest_page import docs_page
 from disburse.protocols.wire import JSON, WireAnswer, WireRequest
 from disburse.storage import reports
 from disburse.storage.database import Database
@@ -80,7 +81,7 @@ def make_app(
     )
     app = Kernel(
         doors=doors_of(house, merchants=doors),
-        pages={**pages(health, instruments.metrics), **({"/openapi.json": openapi_page} if doors else {})},
+        pages={**pages(health, instruments.metrics), **({"/openapi.json": openapi_page, "/docs": read_page} if doors else {})},
         world=world,
         metrics=instruments.metrics,
         logger=logger if logger is not None else structlog.get_logger("disburse"),
@@ -129,12 +130,20 @@ def _rest(house: House) -> RestDoor:
         members=members,
         accepted=accepted_member_ids(members),
         minimums=house.settings.minimums,
+        to_loopback=house.settings.webhooks_to_loopback,
+        per_s=house.settings.requests_per_s,
+        burst=house.settings.requests_burst,
     )
 
 
 async def openapi_page(request: WireRequest) -> WireAnswer:
     """The description of `/v1`, for programs. It tells nothing about this installation, so anybody may read it."""
     return WireAnswer(200, JSON, openapi())
+
+
+async def read_page(request: WireRequest) -> WireAnswer:
+    """The same for people."""
+    return docs_page()
 
 
 class CallbackDoor:

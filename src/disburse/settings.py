@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
     where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
+    `requests_per_s`, `requests_burst`: what one API key may send to `/v1`, to each process that serves it; 0 a second: no limit.
     `webhooks_to_loopback`: webhook endpoints on this machine may be called, for tests and demonstrations.
     """
 
@@ -86,6 +87,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     writers: int = 1
     processes: int = 0
     webhooks_to_loopback: bool = False
+    requests_per_s: float = 1000.0
+    requests_burst: int = 2000
     log_level: str = "info"
 
     def fee_rules(self) -> dict[str, FeeRule]:
@@ -147,6 +150,8 @@ def _refuse_standstill(settings: Settings) -> None:
     for name in ("window", "largest", "writers"):
         if getattr(settings, name) < 1:
             raise BadSettings(f"{name} is at least 1.")
+    if not 0 <= settings.requests_per_s <= 1_000_000 or not 1 <= settings.requests_burst <= 1_000_000:
+        raise BadSettings("requests_per_s is 0 (no limit) to a million, and requests_burst is 1 to a million.")
     if settings.pool < 3:  # one connection listens, for good
         raise BadSettings("pool is at least 3.")
     if not 0 < settings.call_s <= settings.lease_s - LEASE_BEYOND_CALL_S <= 3600:

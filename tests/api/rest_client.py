@@ -26,12 +26,13 @@ ORDER: dict[str, Any] = {"amount": {"amount": "10.00", "currency": "RUB"}, "dest
 
 
 def open_rest(
-    house: House, *, desk: Desk | None = None, answer_within_s: float = 8.0, minimums: Mapping[str, int] | None = None, also: frozenset[str] = frozenset()
+    house: House, *, desk: Desk | None = None, answer_within_s: float = 8.0, minimums: Mapping[str, int] | None = None, also: frozenset[str] = frozenset(),
+    **settings: Any,
 ) -> RestDoor:
     """A door of the house, with the banks that ship."""
     return RestDoor(
         desk or house.desk, world=house.world, members=MEMBERS, accepted=accepted_member_ids(MEMBERS) | also,
-        minimums=minimums or {}, answer_within_s=answer_within_s,
+        minimums=minimums or {}, answer_within_s=answer_within_s, **settings,
     )  # fmt: skip
 
 

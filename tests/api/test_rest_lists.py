@@ -9,11 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from disburse.domain.outcomes import Settled, Unknown
+from disburse.api import rest_words as words
+from disburse.domain.outcomes import Rejected, Settled, Unknown, Verdict
+from disburse.operations.balances import balances_as_of
 from disburse.operations.listing import STRETCH, STRETCHES, Filters, list_payouts
 from disburse.storage.database import Transaction
 from tests.api.house import House
-from tests.api.rest_client import CARD_TO, Program, problem, program
+from tests.api.rest_client import CARD_TO, ORDER, Program, problem, program
+
+CARD_ORDER = {**ORDER, "destination": CARD_TO}
 
 
 @pytest.fixture
@@ -173,3 +177,34 @@ async def test_paths_that_take_no_query(shop: Program) -> None:
         assert (await shop.ask("GET", f"{path}?x=1")).status == 400
         assert (await shop.ask("GET", path, {"x": 1})).status == 400
     assert (await shop.ask("POST", f"/v1/payouts/{made['id']}/cancel?x=1", {})).status == 400
+
+
+# --- what a merchant had -------------------------------------------------------------------------------------------
+
+
+async def test_balances_as_of_a_time(shop: Program) -> None:
+    """What a merchant had at any moment is what it was told then, whichever end the postings are added up from, and stays so."""
+    told: list[tuple[datetime, Any]] = []
+
+    async def look() -> None:
+        told.append((shop.house.world.clock.now(), (await shop.ask("GET", "/v1/balances")).json["items"]))
+
+    ends: list[Verdict] = [Settled("r"), Unknown("x"), Rejected("no"), Settled("r"), Settled("r")]
+    for n, verdict in enumerate(ends):
+        await look()
+        await shop.made_one(CARD_ORDER, reference=f"r{n}")
+        await look()
+        for opened in await shop.house.claim():
+            await look()
+            await shop.house.tell(opened, verdict)
+    await look()
+    for at, had in told:
+        answer = await shop.ask("GET", f"/v1/balances?at={at.isoformat().replace('+00:00', 'Z')}")
+        assert answer.status == 200 and answer.json["items"] == had and datetime.fromisoformat(answer.json["at"]) == at
+        for apart in (timedelta(microseconds=1), timedelta(milliseconds=5), timedelta(days=1)):
+            books = await balances_as_of(shop.house.database, shop.merchant, at, clocks_differ=apart)
+            assert words.balances(books, at).items == words.balances(await balances_as_of(shop.house.database, shop.merchant, at), at).items
+    before = (await shop.ask("GET", "/v1/balances?at=2001-01-01T00:00:00Z")).json["items"]
+    assert all(part["amount"] == "0.00" for one in before for part in one.values())
+    for wrong in ("now", "2026-11-21T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert problem(await shop.ask("GET", f"/v1/balances?at={wrong}")) == "bad_request"

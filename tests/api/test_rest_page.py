@@ -66,7 +66,7 @@ async def test_the_tour(database: Database, world: World, tmp_path: Path) -> Non
     asked, identifier = 0, ""
     async with program(house, login="pay@coffee.example", sbp_bank="100000000004", funds="1000.00") as shop:
         for words, question, shown in commands():
-            body = json.loads(words[words.index("--json") + 1]) if "--json" in words else None
+            body = json.loads(words[words.index("--json") + 1].replace("$ID", identifier)) if "--json" in words else None
             headers = tuple(word for before, word in itertools.pairwise(words) if before == "-H")
             path = next(word for word in words if word.startswith(HOST)).removeprefix(HOST).replace("$ID", identifier)
             answer = await shop.ask("POST" if body is not None or "POST" in words else "GET", path, body, headers=headers)

@@ -7,10 +7,12 @@ import itertools
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from disburse.operations.secrets import digest
 from disburse.storage import migrate as module
 from disburse.storage.migrate import Migration, MigrationRefused, make_database, migrate, migrations, pending
 
@@ -135,6 +137,26 @@ async def test_operations_are_carried_over(empty: str, monkeypatch: pytest.Monke
     assert [tuple(row) for row in rows] == [
         ("im", "a", payouts[0][0], 2), ("im", "b", payouts[2][0], 2), ("other", "a", payouts[3][0], 1),
     ]  # fmt: skip
+
+
+async def test_keys_are_carried_over(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merchant that was there before keys were rows of their own is known by its key after, and the key has the id that a new one has."""
+    real = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: [one for one in real if one.name < "0011"])
+    await migrate(empty)
+    connection = await asyncpg.connect(empty, server_settings={"search_path": "disburse"})
+    named = "shard, merchant_id, name, login, project_id, password_digest, unitpay_key_digest, unitpay_test_key_digest, bearer_digest, api_key_digest"
+    await connection.execute(
+        f"""INSERT INTO merchant_settings ({named}, sign_key_sealed, created_at, actor)
+            SELECT 3, n, 'm', n::text, n, '', '', '', '', sha256(n::text::bytea), '', 'epoch', 'cli' FROM generate_series(1, 2) AS n"""
+    )
+    monkeypatch.setattr(module, "migrations", lambda: real)
+    assert "0011_keys_and_payees.sql" in await migrate(empty)
+    rows = await connection.fetch("SELECT shard, merchant_id, name, key_id, key_digest, ends_at FROM api_keys ORDER BY merchant_id")
+    await connection.close()
+    assert [tuple(row) for row in rows] == [
+        (3, n, "first", UUID(bytes=digest(f"api key {n}")[:16]), digest(str(n)), None) for n in (1, 2)
+    ]
 
 
 async def test_many_at_once(empty: str) -> None:

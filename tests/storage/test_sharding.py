@@ -36,8 +36,9 @@ from disburse.domain.outcomes import (
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
 from disburse.domain.routing import Fact, Route, Why
-from disburse.operations import attempts
+from disburse.operations import api_keys, attempts, payees
 from disburse.operations.attempts import Ask, Claim, Opened
+from disburse.operations.balances import balances_as_of
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.keyed import ActOnce, CreateOnce, Made, RequestName
 from disburse.operations.listing import Filters, list_payouts
@@ -58,7 +59,7 @@ CARD = read_card("4111111111111111", luhn=True)
 HOT = {
     "merchants", "merchant_settings", "lookups", "tokens", "payouts", "expiries", "attempts", "postings", "balances", "top_ups",
     "events", "evidence", "mismatches", "routings", "provider_operations",
-    "idempotency_keys",
+    "idempotency_keys", "api_keys", "payees", "payee_destinations",
 }  # fmt: skip
 
 FULL = """
@@ -103,6 +104,13 @@ INSERT INTO provider_operations (connector, reference, payout_id, number, at, ac
     SELECT 'sandbox', '{shard}-' || n, md5({shard} || 'p' || n)::uuid, 1, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
 INSERT INTO idempotency_keys (shard, merchant_id, key_digest, fingerprint, payout_id, at, actor)
     SELECT {shard}, {first} + 1 + n % 100, sha256(('{shard}' || n)::bytea), '\\x00', md5({shard} || 'p' || n)::uuid, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
+INSERT INTO api_keys (shard, key_id, merchant_id, name, key_digest, ending, created_at, actor)
+    SELECT {shard}, md5({shard} || 'k' || n)::uuid, {first} + 1 + n % 100, 'k', sha256(('{shard}' || n)::bytea), '', 'epoch', 'bulk' FROM generate_series(1, 2000) AS n;
+INSERT INTO payees (shard, payee_id, merchant_id, reference, created_at, actor)
+    SELECT {shard}, md5({shard} || 'y' || n)::uuid, {first} + 1 + n % 100, n::text, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
+INSERT INTO payee_destinations (shard, payee_id, number, destination_id, merchant_id, rail, display, destination_digest, sealed, created_at, actor)
+    SELECT {shard}, md5({shard} || 'y' || n)::uuid, 1, md5({shard} || 'd' || n)::uuid, {first} + 1 + n % 100, 'card', '', '\\x00', '\\x00', 'epoch', 'bulk'
+    FROM generate_series(1, 20000) AS n;
 INSERT INTO lookups (shard, kind, key_digest, merchant_shard, merchant_id)
     SELECT n % 1024, 'login', sha256(('{shard}' || n)::bytea), 0, {first} + 1 + n % 100 FROM generate_series(1, 5000) AS n;
 INSERT INTO tokens (shard, token_digest, merchant_shard, merchant_id, expires_at)
@@ -189,6 +197,25 @@ class Life:
         await desk.cancel(merchant, desk.act(merchant, created.payout_id, "test"))
         await self.expiring(created)
         await self.keyed()
+        await self.beside_payouts()
+
+    async def beside_payouts(self) -> None:
+        """Keys that are made, used and ended; payees that are saved, found and paid; what the merchant had."""
+        desk, merchant = self.desk, self.merchant
+        key = await api_keys.add_key(desk, merchant, "k", actor="test")
+        desk.recognition.forget()
+        assert (await desk.recognition.by_api_key(key.secret)) is not None
+        await api_keys.end_key(desk, merchant, key.key.key_id, actor="test")
+        for _ in range(2):
+            payee, _ = await payees.add_payee(desk, merchant, self.mark + "payee", CARD, actor="test")
+        more = await payees.add_destination(desk, merchant, payee.payee_id, read_card("5555555555554444", luhn=True), actor="test")
+        await payees.retire_destination(desk, merchant, payee.payee_id, more.destinations[1].destination_id, actor="test")
+        assert not (await payees.target_of(desk, merchant, payee.payee_id, None)).retired
+        assert await payees.find_payee(desk, merchant, self.mark + "payee") is not None
+        for before in (None, 2**127):
+            await payees.list_payees(desk, merchant, before, 10)
+        for ago in (timedelta(), timedelta(days=3)):
+            assert await balances_as_of(self.house.database, merchant, self.house.world.clock.now() - ago)
 
     async def keyed(self) -> None:
         """A payout with a key, again, refused, executed, cancelled and listed."""

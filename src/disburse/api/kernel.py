@@ -19,8 +19,9 @@ route it came by: queries, headers and bodies carry keys, tokens and card number
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, Protocol, get_args
 
@@ -139,12 +140,33 @@ class Kernel:
         except _Gone:
             return
         whole = scope.pop(WHOLE, None)  # so that the cycle of request and answer ends, and needs no collector
-        if answer.headers:
-            extra = extra + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        if whole is not None and not extra and whole(answer.status, _head_of(answer), answer.body):
+        told = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        if answer.stream is not None:
+            await self._send_stream(route, answer, answer.stream, told, scope["method"] == "HEAD", receive, send)
             return
-        await send({"type": "http.response.start", "status": answer.status, "headers": _headers_of(answer) + extra})
+        if whole is not None and not extra and whole(answer.status, _head_of(answer, told), answer.body):
+            return
+        await send({"type": "http.response.start", "status": answer.status, "headers": _headers_of(answer) + told + extra})
         await send({"type": "http.response.body", "body": answer.body})
+
+    async def _send_stream(
+        self, route: _Route, answer: WireAnswer, pieces: AsyncIterator[bytes], told: Headers, head_only: bool, receive: Receive, send: Send
+    ) -> None:
+        """Send an answer piece by piece, until it ends or the peer goes. One that breaks is cut off: the peer sees that it is not whole."""
+        fields = [(name, value) for name, value in _headers_of(answer) if name != b"content-length"]
+        await send({"type": "http.response.start", "status": answer.status, "headers": fields + told})
+        if head_only:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        sending, gone = asyncio.create_task(_pump(pieces, send)), asyncio.create_task(_until_gone(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            ended, _ = await asyncio.gather(sending, gone, return_exceptions=True)
+        if isinstance(ended, Exception):
+            self._report(route, "broken", ended)
 
     def _route_below(self, path: str) -> _Route:
         lowered = path.lower()
@@ -287,6 +309,18 @@ class _PageDoor:
         return plain_refusal(why)
 
 
+async def _pump(pieces: AsyncIterator[bytes], send: Send) -> None:
+    async for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    """The body was read; what comes after it is that the peer went."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 _NONE: Headers = []
 _PLAIN: dict[Why, tuple[int, str]] = {
     "too_large": (413, "The body is too large."),
@@ -304,9 +338,10 @@ def _kind_of(content_type: str) -> bytes:
     return b"content-type: %b\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n" % content_type.encode("latin-1")
 
 
-def _head_of(answer: WireAnswer) -> bytes:
-    """The fields of an answer as they stand on the wire; the same as `_headers_of`."""
-    return b"%bcontent-length: %d\r\n" % (_kind_of(answer.content_type), len(answer.body))
+def _head_of(answer: WireAnswer, told: Headers) -> bytes:
+    """The fields of an answer as they stand on the wire; the same as `_headers_of` and what is `told` beside them."""
+    head = b"%bcontent-length: %d\r\n" % (_kind_of(answer.content_type), len(answer.body))
+    return head + b"".join([b"%b: %b\r\n" % field for field in told]) if told else head
 
 
 def _headers_of(answer: WireAnswer) -> Headers:

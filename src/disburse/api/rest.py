@@ -5,6 +5,7 @@ behind); then, under the merchant's lock, the key, the reference, and only after
 (`operations/keyed.py`). What is not known and what is somebody else's look the same. Beside this file:
 
 * `rest_orders.py`: the payee and the amount of a request;
+* `rest_payees.py`, `rest_events.py`, `rest_webhooks.py`, `rest_api_keys.py`: what stands beside payouts;
 * `rest_words.py`: what a merchant may see, and refusals as problems.
 
 May not live here: SQL, HTTP, sockets. No card, phone or key leaves this room but sealed, digested or masked.
@@ -20,14 +21,18 @@ from uuid import UUID
 import msgspec
 
 from disburse.api import rest_words as words
+from disburse.api.allowance import Allowances, Standing
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
-from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, read_money
+from disburse.api.rest_api_keys import ApiKeyDesk
+from disburse.api.rest_events import STREAM_S, EventDesk
+from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, own_id, read_money
+from disburse.api.rest_payees import PayeeDesk
+from disburse.api.rest_webhooks import WebhookDesk
 from disburse.api.rest_words import BelowMinimum, PayoutsDenied, PayoutsOff, UnknownBank, refused
 from disburse.data import SbpMember
-from disburse.domain.destinations import Rail
+from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import fee
-from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR
 from disburse.domain.payout import Payout
@@ -35,14 +40,17 @@ from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import NoRoute
 from disburse.operations import listing
+from disburse.operations.balances import balances_as_of, balances_of
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
+from disburse.operations.payees import DestinationRetired
 from disburse.operations.payouts import CreatePayout
+from disburse.operations.recognise import Caller
 from disburse.operations.secrets import digest
 from disburse.protocols import rest_messages as m
-from disburse.protocols.rest import encode, faulty, read_bearer, read_body, read_cursor, read_id, read_key, read_query
+from disburse.protocols.rest import encode, faulty, read_bearer, read_body, read_cursor, read_key, read_query
 from disburse.protocols.rest_problems import Refused, bad, encode_problem
 from disburse.protocols.rest_routes import Name, Route, WrongMethod, find_route
 from disburse.protocols.wire import WireAnswer, WireRequest
@@ -63,7 +71,8 @@ class RestDoor:
     """Answers everything below `/v1/`. One per process.
 
     `members`: the banks that are listed, `accepted` those a payout may name. `minimums`: minor units by rail that an amount
-    in roubles must be above.
+    in roubles must be above. `longest_wait_s`: nobody waits longer for events. `to_loopback`: webhook endpoints on this machine are
+    taken. `per_s` and `burst`: what each API key may send (`allowance.py`).
     """
 
     bounds_itself = True
@@ -77,6 +86,10 @@ class RestDoor:
         accepted: frozenset[str],
         minimums: Mapping[str, int],
         answer_within_s: float = ANSWER_WITHIN_S,
+        longest_wait_s: float = STREAM_S,
+        to_loopback: bool = False,
+        per_s: float = 0.0,
+        burst: int = 1,
     ) -> None:
         self._desk = desk
         self._clock = world.clock
@@ -84,20 +97,35 @@ class RestDoor:
         self._minimums = dict(minimums)
         self._begin_within_s = answer_within_s * _BEGIN
         self._in_time = Within(world.clock, answer_within_s)
+        self._events = EventDesk(desk, longest_s=longest_wait_s)
+        self._allowances = Allowances(world.clock, per_s=per_s, burst=burst)
+        self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
+        self._api_keys = ApiKeyDesk(desk)
+        self._payees = PayeeDesk(desk, accepted=accepted)
         self._banks = m.Banks(items=[m.Bank(id=one.member_id, name=one.name, name_en=one.name_en) for one in members])
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         """The answer to a request. Raises only what is our own mistake."""
+        stands = _Stands()
+        answer = await self._judge(request, stands)
+        return _with(answer, *stands.at.headers) if stands.at is not None else answer
+
+    async def _judge(self, request: WireRequest, stands: _Stands) -> WireAnswer:
         begin_by = self._clock.monotonic() + self._begin_within_s
-        writes = request.method == "POST"
+        writes = request.method not in ("GET", "HEAD")
         try:
             with self._in_time():
                 bearer = read_bearer(request)
                 route, identifier = find_route(request.method, request.path)
-                merchant = await self._desk.recognition.by_api_key(bearer)
-                if merchant is None:
+                caller = await self._desk.recognition.by_api_key(bearer)
+                if caller is None:
                     raise Refused("unauthorized")
-                return await self._serve(route, identifier, merchant, request, begin_by)
+                stands.at = self._allowances.take(caller.key_id)
+                if stands.at is not None and stands.at.wait_s:
+                    raise Refused("too_many_requests", after_s=stands.at.wait_s)
+                if route.room != "events":
+                    return await self._serve(route, identifier, caller, request, begin_by)
+            return await self._events.answer(route, caller.merchant, request)  # may wait longer than an answer takes
         except WrongMethod as wrong:
             return _with(encode_problem(wrong), ("allow", ", ".join(wrong.allowed)))
         except Refused as problem:
@@ -114,9 +142,15 @@ class RestDoor:
         """The answer to a request that the door did not get, or did not answer."""
         return encode_problem(Refused(_PROBLEMS[why]))
 
-    async def _serve(
-        self, route: Route, identifier: str, merchant: Merchant, request: WireRequest, begin_by: float
-    ) -> WireAnswer:
+    async def _serve(self, route: Route, identifier: str, caller: Caller, request: WireRequest, begin_by: float) -> WireAnswer:
+        merchant = caller.merchant
+        match route.room:
+            case "webhooks":
+                return await self._webhooks.answer(route, merchant, identifier, request)
+            case "payees":
+                return await self._payees.answer(route, merchant, identifier, request)
+            case "api_keys":
+                return await self._api_keys.answer(route, caller, identifier, request)
         match route.name:
             case "create":
                 return await self._create(merchant, request, begin_by)
@@ -124,6 +158,8 @@ class RestDoor:
                 return await self._act(route.name, merchant, identifier, request, begin_by)
             case "list":
                 return encode(200, await self._list(merchant, read_query(request, m.PayoutsAsked), begin_by))
+            case "balances":
+                return encode(200, await self._balances(merchant, read_query(request, m.BalancesAsked)))
             case "top_ups":
                 return encode(200, await self._top_ups(merchant, read_query(request, m.TopUpsAsked)))
             case "fee_quote":
@@ -135,12 +171,11 @@ class RestDoor:
             case "explain":
                 told = await read_story(self._desk, await self._find(merchant, identifier, begin_by))
                 return encode(200, words.explanation(told, self._clock.now()))
-            case "balances":
-                return encode(200, words.balances(await listing.balances_of(self._desk.database, merchant)))
             case "rails":
                 return encode(200, self._rails(merchant))
             case "banks":
                 return encode(200, self._banks)
+        raise AssertionError(f"nobody answers {route.name}")
 
     # --- making and moving payouts ---
 
@@ -149,9 +184,11 @@ class RestDoor:
         if key is None and order.reference is None:
             why = "is missing, and so is an Idempotency-Key: without either of them a retry would pay twice"
             raise faulty([m.FieldFault(field="reference", why=why)])
-        draft = draft_order(self._desk, merchant, order)
-        asked = [draft.fingerprint.hex(), draft.reference, draft.execute, order.destination.name, draft.comment]
-        objection = self._objection(merchant, draft, order)
+        target = await self._payees.target(merchant, order)
+        draft, destination = draft_order(self._desk, merchant, order, target.destination if target is not None else None)
+        name = order.destination.name if order.destination is not None else destination.name
+        asked = [draft.fingerprint.hex(), draft.reference, draft.execute, name, draft.comment]
+        objection = DestinationRetired() if target is not None and target.retired else self._objection(merchant, draft, destination)
         command = CreateOnce(
             draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)
         )
@@ -167,9 +204,9 @@ class RestDoor:
         content = msgspec.json.encode(["request:1", act, *asked])
         return RequestName(digest(key), self._desk.vault.fingerprint(content, merchant.merchant_id))
 
-    def _objection(self, merchant: Merchant, draft: CreatePayout, order: m.NewPayout) -> Refusal | None:
+    def _objection(self, merchant: Merchant, draft: CreatePayout, destination: Destination) -> Refusal | None:
         """Why a well-formed payout may not be made now, if it may not. Money is asked for under the lock."""
-        if isinstance(order.destination, m.ToPhone) and (order.destination.bank or merchant.sbp_bank) not in self._accepted:
+        if destination.rail is Rail.SBP and destination.bank not in self._accepted:
             return UnknownBank()
         off = _switched_off(merchant)
         if off is not None:
@@ -184,7 +221,7 @@ class RestDoor:
     async def _act(self, act: Name, merchant: Merchant, identifier: str, request: WireRequest, begin_by: float) -> WireAnswer:
         key = read_key(request)
         read_body(request, m.Nothing)
-        payout_id = _own_id(merchant, identifier)
+        payout_id = own_id(merchant, identifier)
         command = ActOnce(
             self._desk.act(merchant, payout_id, actor_of(merchant)),
             self._named(merchant, key, act, [str(payout_id)]),
@@ -199,7 +236,7 @@ class RestDoor:
     # --- looking ---
 
     async def _find(self, merchant: Merchant, identifier: str, begin_by: float) -> Payout:
-        act = self._desk.act(merchant, _own_id(merchant, identifier), actor_of(merchant))
+        act = self._desk.act(merchant, own_id(merchant, identifier), actor_of(merchant))
         found = await self._desk.look_by_id(merchant, act, deadline=begin_by)
         if isinstance(found, Refusal):
             raise found
@@ -226,6 +263,13 @@ class RestDoor:
         if found is None and busy:
             raise Refused("not_begun", "A payout of this reference is being made now.")
         return words.payouts(listing.Page([found] if found is not None else [], None))
+
+    async def _balances(self, merchant: Merchant, asked: m.BalancesAsked) -> m.Balances:
+        if asked.at is None:
+            return words.balances(await balances_of(self._desk.database, merchant))
+        if asked.at.year not in _YEARS:
+            raise bad("at", "is out of its range")
+        return words.balances(await balances_as_of(self._desk.database, merchant, asked.at), asked.at)
 
     async def _top_ups(self, merchant: Merchant, asked: m.TopUpsAsked) -> m.TopUps:
         before = read_cursor(asked.cursor, bits=128)
@@ -258,13 +302,14 @@ def _switched_off(merchant: Merchant) -> Refusal | None:
     return None if merchant.payouts == "on" else PayoutsOff()
 
 
-def _own_id(merchant: Merchant, identifier: str) -> UUID:
-    """The id in a path. Raises Refused for what can be no id of this merchant's: it looks like one that is not there."""
-    text = read_id(identifier)
-    if text is None or shard_of_payout(UUID(text)) != merchant.shard:
-        raise Refused("not_found")
-    return UUID(text)
+class _Stands:
+    """Where the key of a request stands, once that is known."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: Standing | None = None
 
 
 def _with(answer: WireAnswer, *headers: tuple[str, str]) -> WireAnswer:
-    return replace(answer, headers=headers)
+    return replace(answer, headers=answer.headers + headers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, assert_never
+from uuid import UUID
 
 from disburse.domain.destinations import (
     BadDestination,
@@ -18,12 +19,13 @@ from disburse.domain.destinations import (
     read_usdt,
     read_webmoney,
 )
+from disburse.domain.identifiers import shard_of_payout
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
 from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import CreatePayout
-from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty
+from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty, read_id
 from disburse.protocols.rest_messages import (
     FieldFault,
     NewPayout,
@@ -35,6 +37,7 @@ from disburse.protocols.rest_messages import (
     ToPurse,
     ToWallet,
 )
+from disburse.protocols.rest_problems import Refused
 
 SURFACE: Final = "own"
 """Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
@@ -49,17 +52,33 @@ def actor_of(merchant: Merchant) -> str:
     return f"merchant:{merchant.merchant_id}/{SURFACE}"
 
 
-def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayout:
-    """The payout that is asked for, drafted. Raises Refused naming every field that is wrong."""
+def uuid_of(identifier: str) -> UUID:
+    """The id in a path. Raises Refused for what can be no id: it looks like one that is not there."""
+    text = read_id(identifier)
+    if text is None:
+        raise Refused("not_found")
+    return UUID(text)
+
+
+def own_id(merchant: Merchant, identifier: str) -> UUID:
+    """As `uuid_of`, for ids with a bucket inside: those of another bucket are none of this merchant's."""
+    found = uuid_of(identifier)
+    if shard_of_payout(found) != merchant.shard:
+        raise Refused("not_found")
+    return found
+
+
+def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destination | None = None) -> tuple[CreatePayout, Destination]:
+    """The payout that is asked for, drafted, and where it goes: to `saved` if there is one. Raises Refused naming every field that is wrong."""
     faults: list[FieldFault] = []
     money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
-    destination = _destination(order.destination, merchant, faults)
+    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
     if faults or money is None or destination is None:
         raise faulty(faults)
-    return desk.draft(
+    draft = desk.draft(
         merchant,
         destination,
         money,
@@ -71,6 +90,7 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout) -> CreatePayou
         comment=order.comment or None,
         sandbox_only=money.currency == TEST_CURRENCY,
     )
+    return draft, destination
 
 
 def read_money(text: str, currency: str, faults: list[FieldFault], *, at: str, of: str) -> Money | None:
@@ -102,7 +122,8 @@ def _judge_reference(reference: str | None, faults: list[FieldFault], field: str
         faults.append(FieldFault(field=field, why="holds an invisible character, or white space at an end"))
 
 
-def _destination(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+def read_to(to: To, merchant: Merchant, faults: list[FieldFault]) -> Destination | None:
+    """Where money is to go; None, and a fault at the field, for what can be no destination."""
     try:
         found = _reader(to, merchant)()
         return found.named(to.name) if to.name is not None else found

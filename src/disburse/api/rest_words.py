@@ -16,10 +16,13 @@ from disburse.domain.ledger import AVAILABLE, HELD
 from disburse.domain.money import Money, minor_text
 from disburse.domain.payout import Payout, PayoutState, WrongState
 from disburse.domain.refusals import Refusal
+from disburse.operations.api_keys import ApiKeyEnded, NoSuchApiKey, OwnApiKey, TooManyApiKeys
 from disburse.operations.explain import Story, explain
 from disburse.operations.keyed import KeyReused, NotExecutable, ReferenceReused, Remembered
 from disburse.operations.listing import Page, TopUpRow
+from disburse.operations.payees import NoSuchDestination, NoSuchPayee, PayeeReused, TooManyDestinations
 from disburse.operations.payouts import InsufficientFunds, NoSuchPayout
+from disburse.operations.webhooks import NoSuchEvents, NoSuchWebhook, ResendUnderWay, TooManyWebhooks
 from disburse.protocols import rest_messages as m
 from disburse.protocols.rest import write_cursor
 from disburse.protocols.rest_problems import KINDS, Refused, bad
@@ -46,7 +49,16 @@ class UnknownBank(Refusal):
     """The bank is not one of those that /v1/banks lists."""
 
 
-_NAMES: Final[dict[type[Refusal], str]] = {NotExecutable: "wrong_state", NoSuchPayout: "not_found"}
+_NAMES: Final[dict[type[Refusal], str]] = {
+    NotExecutable: "wrong_state", NoSuchPayout: "not_found", NoSuchWebhook: "not_found", NoSuchApiKey: "not_found",
+    TooManyWebhooks: "too_many", TooManyApiKeys: "too_many", OwnApiKey: "own_key", ApiKeyEnded: "key_ended",
+    NoSuchPayee: "not_found", NoSuchDestination: "not_found", PayeeReused: "reference_reused", TooManyDestinations: "too_many",
+}  # fmt: skip
+_TELLING: Final = (
+    InsufficientFunds, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused, NoSuchEvents, ResendUnderWay, TooManyWebhooks,
+    TooManyApiKeys, OwnApiKey, PayeeReused, TooManyDestinations, NoSuchDestination,
+)  # fmt: skip
+"""Refusals whose own words are told; they hold nothing of what was sent."""
 
 
 def refused(refusal: Refusal) -> Refused:
@@ -56,8 +68,7 @@ def refused(refusal: Refusal) -> Refused:
     name = _NAMES.get(type(refusal), refusal.name)
     if name not in KINDS:
         raise AssertionError(f"no problem tells of {name}")
-    told = isinstance(refusal, (InsufficientFunds, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused))
-    return Refused(name, str(refusal) if told else "")
+    return Refused(name, str(refusal) if isinstance(refusal, _TELLING) else "")
 
 
 def payout(one: Payout) -> m.Payout:
@@ -123,14 +134,15 @@ def explanation(told: Story, now: datetime) -> m.Explanation:
     return m.Explanation(payout=payout(told.payout), why=without_numbers(words.why), next=further, lines=lines)
 
 
-def balances(books: Mapping[str, Mapping[str, int]]) -> m.Balances:
-    """A merchant's money, by currency."""
+def balances(books: Mapping[str, Mapping[str, int]], at: datetime | None = None) -> m.Balances:
+    """A merchant's money, by currency; as of `at`, or now."""
     kinds = {"available": AVAILABLE, "held": HELD, "in_flight": "in_flight", "in_doubt": "in_doubt"}
     return m.Balances(
         items=[
             m.Balance(**{name: _amount(accounts.get(account, 0), currency) for name, account in kinds.items()})
             for currency, accounts in sorted(books.items())
-        ]
+        ],
+        at=at,
     )
 
 

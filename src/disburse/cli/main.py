@@ -32,6 +32,7 @@ _COMMANDS: Final = (
     ("withdraw", "corrections:withdraw", _MERCHANTS, "Take money out of a merchant's account, with a second person's yes."),
     ("balance", "money:balance", _MERCHANTS, "A merchant's money, account by account."),
     ("webhook", "webhooks:app", _MERCHANTS, "Where a merchant's events are sent: add, list, rotate, pause, resume, resend, remove."),
+    ("api-key", "api_keys:app", _MERCHANTS, "A merchant's keys for the REST API: add, list, end."),
     ("payout", "payouts:app", _PAYOUTS, "Show a payout."),
     ("explain", "payouts:explain", _PAYOUTS, "Everything that happened to a payout, why it is as it is, and what comes next."),
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet: list them, end one by two persons."),

@@ -74,7 +74,7 @@ def serve(
 ) -> None:
     """Serve the APIs and send payouts, until it is interrupted (SIGTERM or Ctrl-C).
 
-    One port: /api (UnitPay), /personal/ (IntellectMoney), /healthz, /readyz, /metrics. A worker alone serves the last three,
+    One port: /api (UnitPay), /personal/ (IntellectMoney), /v1 (REST, described at /docs), /healthz, /readyz, /metrics. A worker alone serves the last three,
     and only where --listen is given. With several processes the doors are beside the one that was started, which works;
     all of them end with it.
     """
@@ -145,6 +145,7 @@ async def serve_front(
 
     def stopping() -> None:
         front.health.stopping = True
+        house.desk.news.close()  # who waits for events is answered now, and asks another process
         on_stopping()
 
     for loop in loops:

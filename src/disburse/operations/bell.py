@@ -13,12 +13,16 @@ class Bell(Generic[K]):
 
     def __init__(self) -> None:
         self._waiting: dict[K, list[asyncio.Future[None]]] = {}
+        self.closed = False
 
     def waiting(self) -> list[K]:
         return list(self._waiting)
 
     def enter(self, key: K) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.closed:
+            future.set_result(None)
+            return future
         self._waiting.setdefault(key, []).append(future)
         return future
 
@@ -28,6 +32,12 @@ class Bell(Generic[K]):
             waiting.remove(future)
         if not waiting:
             self._waiting.pop(key, None)
+
+    def close(self) -> None:
+        """Nobody waits any more: whoever does is rung for, and whoever comes finds it rung. The process is about to end."""
+        self.closed = True
+        for key in self.waiting():
+            self.ring(key)
 
     def ring(self, key: K) -> None:
         for future in self._waiting.pop(key, ()):

@@ -36,7 +36,7 @@ async def read_events(
 async def wait_for_events(desk: Desk, merchant: Merchant, after: int, limit: int, within_s: float) -> list[Told]:
     """As `read_events`; where there is none yet, wait for one, up to `within_s` seconds: none after that is an empty list.
 
-    Raises StoreUnavailable where the first look fails; a later one that does is made again.
+    While it waits it holds no connection. A process that is about to end waits for nothing. Raises StoreUnavailable where the first look fails; a later one that does is made again.
     """
     clock, key = desk.world.clock, (merchant.shard, merchant.merchant_id)
     until, first = clock.monotonic() + min(max(within_s, 0.0), LONGEST_WAIT_S), True
@@ -50,7 +50,7 @@ async def wait_for_events(desk: Desk, merchant: Merchant, after: int, limit: int
                     raise
                 found = []
             first, left = False, until - clock.monotonic()
-            if found or left <= 0:
+            if found or left <= 0 or desk.news.closed:
                 return found
             await _rung(desk, ring, min(left, LOOK_S))
         finally:

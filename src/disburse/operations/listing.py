@@ -16,11 +16,11 @@ from disburse.domain.merchant import Merchant
 from disburse.domain.payout import Payout
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import Found
-from disburse.storage import listing, merchants
+from disburse.storage import listing
 from disburse.storage.database import Database, Transaction
 from disburse.storage.listing import Filters, TopUpRow
 
-__all__ = ["Filters", "Page", "TopUpRow", "balances_of", "find_by_reference", "list_payouts", "list_top_ups"]
+__all__ = ["Filters", "Page", "TopUpRow", "find_by_reference", "list_payouts", "list_top_ups"]
 
 STRETCH = 2000
 """Events read by one statement."""
@@ -105,14 +105,3 @@ async def list_top_ups(database: Database, merchant: Merchant, before: int | Non
     return await database.ask(
         lambda tx: listing.top_ups_before(tx, merchant.shard, merchant.merchant_id, place, limit)
     )
-
-
-async def balances_of(database: Database, merchant: Merchant) -> dict[str, dict[str, int]]:
-    """Minor units by currency and account; accounts of several providers are one. Raises StoreUnavailable."""
-    rows = await database.ask(lambda tx: merchants.balances(tx, merchant.shard, merchant.merchant_id))
-    found: dict[str, dict[str, int]] = {}
-    for currency, account, minor in rows:
-        sums, kind = found.setdefault(currency, {}), account.partition(":")[0]
-        sums[kind] = sums.get(kind, 0) + minor
-    return found
-

@@ -20,7 +20,8 @@ from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.operations.payouts import NoSuchMerchant
 from disburse.operations.secrets import digest, new_secret
-from disburse.storage import merchants
+from disburse.storage import api_keys, merchants
+from disburse.storage.api_keys import ApiKey
 from disburse.storage.database import Database, Transaction
 from disburse.storage.unit import Unit
 from disburse.storage.vault import Vault
@@ -104,11 +105,14 @@ async def add_merchant(
         sign_key_sealed=vault.seal_secret(made["sign_secret_key"].encode(), merchant_id=merchant_id),
     )  # fmt: skip
     at = world.clock.now()
+    identifier = UUID(bytes=digest(f"api key {merchant_id}")[:16])  # as the migration made it for merchants that were there
+    first = ApiKey(identifier, merchant_id, "first", merchant.api_key_digest, made["api_key"][-4:], at, None)
 
     async def insert(tx: Transaction) -> None:
         if tx.rerun and await merchants.read(tx, shard, merchant_id) is not None:
             return
         await merchants.insert(tx, merchant, at, actor)
+        await api_keys.insert(tx, shard, first, actor)
         if settings:
             await merchants.update(tx, shard, merchant_id, settings)
 

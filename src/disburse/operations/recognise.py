@@ -13,11 +13,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from disburse.domain.merchant import Merchant
 from disburse.domain.ports import World
 from disburse.operations.secrets import digest, matches, new_secret
-from disburse.storage import merchants
+from disburse.storage import api_keys, merchants
+from disburse.storage.api_keys import ApiKey
 from disburse.storage.database import Database, StoreUnavailable, Transaction
 
 CHECK_S, CACHE_S = 2.0, 5.0
@@ -37,6 +39,15 @@ _NOBODY = bytes(32)
 class _Remembered:
     merchant: Merchant
     token_ends: datetime | None = None
+    key: ApiKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a merchant, by one of its API keys."""
+
+    merchant: Merchant
+    key_id: UUID
 
 
 class Recognition:
@@ -65,15 +76,32 @@ class Recognition:
         await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
         return None
 
-    async def by_api_key(self, key: str) -> Merchant | None:
-        """The merchant with this API key. None for a wrong one, told no sooner than `by_credentials` would."""
+    async def by_api_key(self, key: str) -> Caller | None:
+        """Who has this API key. None for a wrong one and for one that ended, told no sooner than `by_credentials` would."""
         clock = self._world.clock
         began = clock.monotonic()
-        merchant = await self._by("api_key", digest(key))
-        if matches(key, merchant.api_key_digest if merchant is not None else _NOBODY) and merchant is not None:
-            return merchant
+        await self._check()
+        wanted = digest(key)
+        known = self._cache.get(("api_key", wanted)) or await self._read_key(wanted)
+        kept = known.key if known is not None else None
+        right = matches(key, kept.key_digest if kept is not None else _NOBODY)
+        if right and known is not None and kept is not None and (kept.ends_at is None or clock.now() < kept.ends_at):
+            return Caller(known.merchant, kept.key_id)
         await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
         return None
+
+    async def _read_key(self, key: bytes) -> _Remembered | None:
+        async def work(tx: Transaction) -> _Remembered | None:
+            place = await merchants.find(tx, "api_key", key)
+            found = await api_keys.by_digest(tx, *place, key) if place else None
+            merchant = await merchants.read(tx, *place) if place and found is not None else None
+            return _Remembered(merchant, key=found) if merchant is not None else None
+
+        version = self._version
+        read = await self._database.run(work)
+        if read is not None and version == self._version:
+            self._remember(("api_key", key), read)
+        return read
 
     async def by_login(self, login: str) -> Merchant | None:
         return await self._by("login", digest(login.strip().lower()))

@@ -26,7 +26,8 @@ PAYOUT_TYPES: Final = (
 )  # fmt: skip
 TYPES: Final = (
     *PAYOUT_TYPES, "top_up", "top_up.reversed", "withdrawal", "merchant.changed", "webhook.added", "webhook.rotated",
-    "webhook.paused", "webhook.resumed", "webhook.resend", "webhook.removed", "webhook.disabled",
+    "webhook.paused", "webhook.resumed", "webhook.resend", "webhook.removed", "webhook.disabled", "api_key.added", "api_key.ended",
+    "payee.added", "payee.destination_added", "payee.destination_retired",
 )  # fmt: skip
 """Every type there is today."""
 
@@ -36,7 +37,7 @@ _MONEY: Final = frozenset({"top_up", "top_up.reversed", "withdrawal"})
 _BY: Final = {"merchant": "merchant", "operator": "operator", "cli": "operator", "provider": "provider"}
 
 
-class Amount(msgspec.Struct, frozen=True):
+class EventAmount(msgspec.Struct, frozen=True):
     """Money as text with all of its currency's digits."""
 
     amount: str
@@ -54,13 +55,13 @@ class PayoutPart(msgspec.Struct, frozen=True, kw_only=True):
     surface: str
     rail: str
     destination: str
-    amount: Amount
-    fee: Amount
+    amount: EventAmount
+    fee: EventAmount
     state: str | None
     attempt: int | None
     frozen: str | None
     reason: str | None
-    returned: Amount | None
+    returned: EventAmount | None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +75,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     by: str
     payout: PayoutPart | None
-    money: Amount | None = None
+    money: EventAmount | None = None
     reference: str | None = None
     webhook: str | None = None
+    api_key: str | None = None
+    payee: str | None = None
 
 
 class Row(Protocol):
@@ -133,6 +136,8 @@ def event_of(row: Row) -> Event:
         merchant_id=row.merchant_id, at=row.at.astimezone(UTC), by=_BY.get(row.actor.partition(":")[0], "system"),
         payout=_payout(row), money=money, reference=reference,
         webhook=row.detail if row.kind.startswith("webhook.") else None,
+        api_key=row.detail if row.kind.startswith("api_key.") else None,
+        payee=row.detail if row.kind.startswith("payee.") else None,
     )  # fmt: skip
 
 
@@ -142,19 +147,19 @@ def _payout(row: Row) -> PayoutPart | None:
     currency, final = row.currency, row.state in _FINAL and row.kind not in _MARKS
     return PayoutPart(
         id=row.payout_id, reference=row.reference, surface=row.surface or "", rail=row.rail or "", destination=row.display or "",
-        amount=Amount(row.amount or "", currency), fee=Amount(row.fee or "", currency), state=row.state, attempt=row.attempt,
+        amount=EventAmount(row.amount or "", currency), fee=EventAmount(row.fee or "", currency), state=row.state, attempt=row.attempt,
         frozen=row.detail if row.kind == "payout.frozen" else None, reason=row.detail if final else None,
-        returned=Amount(row.returned, currency) if row.returned is not None else None,
+        returned=EventAmount(row.returned, currency) if row.returned is not None else None,
     )  # fmt: skip
 
 
-def _money(row: Row) -> tuple[Amount | None, str | None]:
+def _money(row: Row) -> tuple[EventAmount | None, str | None]:
     """What came in or went out: the detail says amount, currency, reference, and of a correction who asked for it."""
     if row.kind not in _MONEY or row.detail is None:
         return None, None
     amount, currency, rest = row.detail.split(" ", 2)
     reference = rest if row.kind == "top_up" else rest.rpartition(" (asked for by ")[0] or rest
-    return Amount(amount, currency), reference
+    return EventAmount(amount, currency), reference
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -182,12 +187,12 @@ class PayoutSeen(msgspec.Struct, kw_only=True):
     reference: str | None
     rail: str
     destination: str
-    amount: Amount
-    fee: Amount
+    amount: EventAmount
+    fee: EventAmount
     state: str
     frozen: str | None
     reason: str | None
-    returned: Amount | None
+    returned: EventAmount | None
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None

@@ -4,7 +4,7 @@ Lives here: who asks (the bearer key), the Idempotency-Key, JSON bodies, queries
 live here: what a card or an amount must look like (`domain/`), which path takes what (`rest_routes.py`), I/O.
 
 One JSON parser reads all (`wire.read_json_object`): repeated names, NaN, half characters and deep nesting never get further.
-No field of this surface is a number, so that every number in a body is a fault at its place.
+Whole numbers count hours and events; money is text, so that a number in its place is a fault there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from disburse.protocols.rest_messages import FieldFault, Nothing
+from disburse.protocols.rest_messages import FieldFault
 from disburse.protocols.rest_problems import Refused, bad
 from disburse.protocols.wire import (
     JSON,
@@ -31,6 +31,7 @@ from disburse.protocols.wire import (
 )
 
 T = TypeVar("T")
+M = TypeVar("M", bound=msgspec.Struct)
 
 LONGEST_KEY: Final = 255
 LONGEST_REFERENCE: Final = 200
@@ -39,7 +40,8 @@ LONGEST_COMMENT: Final = 1000
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]{1,200})")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_COUNT: Final = re.compile(r"[0-9]{1,18}")
+_WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _PLACE: Final = re.compile(r"[0-9a-f]{1,32}")
 _AT: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`\Z")
 _NAMED: Final = re.compile(r"field `([^`]*)`")
@@ -73,17 +75,27 @@ def read_key(request: WireRequest) -> str | None:
     return text
 
 
+def read_last_event_id(request: WireRequest) -> int | None:
+    """The number of the event that a program of server-sent events had last; None where it says none. Raises Refused."""
+    text = request.headers.get("last-event-id")
+    if not text:
+        return None
+    if _COUNT.fullmatch(text) is None or len(text) > 15:
+        raise bad("Last-Event-ID", "is not the number of an event")
+    return int(text)
+
+
 def read_id(text: str) -> str | None:
     """A payout's id out of a path, in lower case; None for what can be no id."""
     return text.lower() if _ID.fullmatch(text) is not None else None
 
 
-def read_body(request: WireRequest, into: type[T]) -> T:
-    """The body as a message. Raises Refused: what is wrong first, by its field."""
-    if not request.body and into is Nothing:
-        return into()
+def read_body(request: WireRequest, into: type[M]) -> M:
+    """The body as a message; one of which nothing must be said may be left out. Raises Refused: what is wrong first, by its field."""
     if request.query:
         raise bad("", "has a query, which this path does not take")
+    if not request.body and len(into.__struct_defaults__) == len(into.__struct_fields__):
+        return into()
     try:
         kind = media_type(request)
         if kind != JSON:
@@ -134,9 +146,9 @@ def write_query(message: msgspec.Struct) -> str:
 
 
 def _counted(value: JsonValue) -> Any:
-    """A body in plain types; a number becomes one, whatever it was: no field takes it."""
+    """A body in plain types. A whole number is one; any other number is one that no field takes."""
     if isinstance(value, Number):
-        return 0
+        return int(value) if _WHOLE.fullmatch(value) is not None else 0.5
     if isinstance(value, list):
         return [_counted(item) for item in value]
     if isinstance(value, dict):

@@ -109,10 +109,15 @@ To = ToCard | ToPhone | ToPurse | ToWallet | ToAddress | ToAccount
 
 
 class NewPayout(Asked, frozen=True):
-    """One payout to one payee. It must have a `reference` or come with an `Idempotency-Key`: else a retry would pay twice."""
+    """One payout to one payee, by `destination` or by `payee`.
+
+    It must have a `reference` or come with an `Idempotency-Key`: else a retry would pay twice.
+    """
 
     amount: Amount
-    destination: To
+    destination: Annotated[To | None, _told("Where the money goes; or name a `payee`.")] = None
+    payee: Annotated[str | None, _told("The id of a payee of yours, in the place of `destination`: its first destination, always.")] = None
+    payee_destination: Annotated[str | None, _told("The id of another destination of this payee.")] = None
     reference: Annotated[
         str | None, _told("Your own id of this obligation, 1 to 200 characters. It makes at most one payout, for ever.", "wage-2026-11-17")
     ] = None
@@ -146,6 +151,12 @@ class TopUpsAsked(Asked, frozen=True):
 
     limit: _Limit = 50
     cursor: _Cursor = None
+
+
+class BalancesAsked(Asked, frozen=True):
+    """As of when."""
+
+    at: Annotated[Moment | None, _told("What you had at this time, what happened at that very moment included. Without it: now.")] = None
 
 
 class FeeAsked(Asked, frozen=True):
@@ -222,6 +233,7 @@ class Balances(Told, frozen=True):
     """Your money, one item a currency."""
 
     items: list[Balance]
+    at: Annotated[datetime | None, _told("As of when; null: now.")]
 
 
 class TopUp(Told, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from disburse.protocols.rest_messages import Problem
 from disburse.protocols.rest_problems import KINDS, PROBLEM, URN
 from disburse.protocols.rest_routes import ANYWHERE, ROUTES, Route
-from disburse.protocols.wire import JSON
+from disburse.protocols.wire import EVENT_STREAM, JSON
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = """Pays money out: each payout exactly once.
@@ -27,6 +27,19 @@ with that payout as it stands; with other content it is refused (422).
 as it stands, or with the refusal that it met then; with other content it is refused (422). A refusal sticks to the key and never to the reference.
 * Not remembered with a key: 400, 401, 404, 413, 415 and 5xx. After 503 `outcome_unknown`, or no answer at all, send the same request again.
 """
+
+
+_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "What your API key may send to one process: `q` requests in `w` seconds.",
+        "schema": {"type": "string", "examples": ['"key";q=2000;w=2']},
+    },
+    "RateLimit": {
+        "description": "What of it is left: `r` requests now, and all of them again in `t` seconds.",
+        "schema": {"type": "string", "examples": ['"key";r=1999;t=1']},
+    },
+    "Retry-After": {"description": "Ask again after so many seconds.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+}
 
 
 @cache
@@ -45,12 +58,17 @@ def openapi() -> bytes:
         "info": {"title": "Disburse", "version": "1", "description": _ABOUT},
         "paths": paths,
         "components": {
+            "headers": _HEADERS,
             "schemas": {name: schema for name, schema in components.items() if name not in queries},
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer", "description": "The merchant's `api_key`."}},
         },
         "security": [{"api_key": []}],
     }
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
+
+
+def _refer(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +82,11 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
         required = any(name == "required" and value for name, value in components[route.body.__name__].items())
         operation["requestBody"] = {"required": required, "content": {JSON: {"schema": schema_of[route.body]}}}
     answers = {
-        str(status): {"description": (kind.__doc__ or "").split("\n")[0], "content": {JSON: {"schema": schema_of[kind]}}}
+        str(status): {
+            "description": (kind.__doc__ or "").split("\n")[0],
+            "headers": _refer("RateLimit-Policy", "RateLimit"),
+            "content": {EVENT_STREAM: {"schema": {"type": "string"}}} if route.stream else {JSON: {"schema": schema_of[kind]}},
+        }
         for status, kind in sorted(route.answers.items())
     }
     operation["responses"] = answers | _problems(route, schema_of[Problem])
@@ -102,6 +124,7 @@ def _problems(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
         by_status.setdefault(KINDS[name].status, []).append(name)
     return {
         str(status): {
+            "headers": _refer(*_HEADERS) if status == 429 else _refer("RateLimit-Policy", "RateLimit"),
             "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{name}`" for name in names) + ".",
             "content": {
                 PROBLEM: {"schema": {"allOf": [schema, {"properties": {"type": {"enum": [URN + name for name in names]}}}]}}

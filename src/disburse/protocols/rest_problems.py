@@ -43,7 +43,13 @@ KINDS: Final[dict[str, Kind]] = {
     "insufficient_funds": Kind(409, "There is too little money.", f"{_AGAIN} and the same reference, after a top-up.", True),
     "no_route": Kind(409, "Nobody carries such a payout.", f"{_AGAIN}; /v1/rails tells what can be paid.", True),
     "below_minimum": Kind(409, "The amount is too small for this rail.", f"{_AGAIN}; ask the operator for the minimum.", True),
+    "destination_retired": Kind(409, "The payee is not paid there any more.", f"{_AGAIN} and another of the payee's destinations.", True),
     "wrong_state": Kind(409, "The payout's state does not allow this.", "Get the payout: it is as it stands there.", True),
+    "too_many": Kind(409, "There are as many as there may be.", "Remove or disable one that is not used."),
+    "no_such_events": Kind(409, "There are no such events.", "Look at /v1/events: `detail` tells which there are."),
+    "resend_under_way": Kind(409, "Events are being sent once more already.", "Wait until they were sent, or ask for them at /v1/events."),
+    "own_key": Kind(409, "A key cannot end itself.", "Use another key for this; or rotate this one, with an overlap."),
+    "key_ended": Kind(409, "The key ended.", "Make a new one."),
     "too_large": Kind(413, "The body is too large.", f"{_UNDONE} Send less."),
     "unsupported_media_type": Kind(415, "The body is not plain JSON.", "Send `Content-Type: application/json`, not compressed."),
     "key_reused": Kind(
@@ -52,6 +58,7 @@ KINDS: Final[dict[str, Kind]] = {
     "reference_reused": Kind(
         422, "This reference belongs to another payout.", "Get it by its reference. Use a new one only for another obligation.", True,
     ),
+    "too_many_requests": Kind(429, "There are too many requests.", f"{_UNDONE} Wait as long as `Retry-After` says, then send it again."),
     "internal_error": Kind(
         500, "Something is wrong here.",
         "What was asked may have been done. Repeat it with the same Idempotency-Key or reference: it is done once at most.",
@@ -64,10 +71,10 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 class Refused(Exception):
-    """The request gets a problem. `faults` name fields."""
+    """The request gets a problem. `faults` name fields; `after_s`: ask again after so many seconds, not sooner."""
 
-    def __init__(self, name: str, detail: str = "", faults: Sequence[FieldFault] = ()) -> None:
-        self.name, self.detail, self.faults = name, detail or KINDS[name].title, tuple(faults)
+    def __init__(self, name: str, detail: str = "", faults: Sequence[FieldFault] = (), *, after_s: int | None = None) -> None:
+        self.name, self.detail, self.faults, self.after_s = name, detail or KINDS[name].title, tuple(faults), after_s
         super().__init__(f"{name}: {self.detail}")
 
 
@@ -90,4 +97,5 @@ def encode_problem(refused: Refused) -> WireAnswer:
         field=refused.faults[0].field if refused.faults else None,
         errors=list(refused.faults),
     )
-    return WireAnswer(kind.status, PROBLEM, msgspec.json.encode(problem))
+    headers = (("retry-after", str(refused.after_s)),) if refused.after_s is not None else ()
+    return WireAnswer(kind.status, PROBLEM, msgspec.json.encode(problem), headers)

@@ -10,20 +10,30 @@ from typing import Final, Literal
 
 import msgspec
 
+from disburse.protocols import rest_event_messages as e
 from disburse.protocols import rest_messages as m
+from disburse.protocols import rest_payee_messages as p
+from disburse.protocols.events import Event
 from disburse.protocols.rest_problems import Refused
 
 Name = Literal[
-    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups"
-]
+    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "events", "event_stream",
+    "webhook_add", "webhook_list", "webhook_get", "webhook_rotate", "webhook_pause", "webhook_resume", "webhook_resend", "webhook_remove",
+    "api_key_add", "api_key_list", "api_key_get", "api_key_rotate", "api_key_disable",
+    "payee_add", "payee_list", "payee_get", "payee_destination_add", "payee_destination_retire",
+]  # fmt: skip
+Room = Literal["payouts", "payees", "events", "webhooks", "api_keys"]
+"""Which file of the door answers: `payouts` is `api/rest.py` itself, any other `api/rest_ROOM.py`."""
 
-ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "internal_error", "not_begun", "outcome_unknown")
+ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsupported_media_type", "too_many_requests", "internal_error", "not_begun", "outcome_unknown")
 """Problems that any path may answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key."""
+    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key. `stream`: the answer
+    is one of server-sent events, each with a message of the type under `answers` as its data.
+    """
 
     name: Name
     method: str
@@ -35,15 +45,70 @@ class Route:
     problems: tuple[str, ...] = ()
     keyed: bool = False
     description: str = field(default="")
+    room: Room = "payouts"
+    stream: bool = False
 
 
 _KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds")
+
+PAYEE_ROUTES: Final = (
+    Route("payee_add", "POST", "/v1/payees", "Save a payee", {201: p.Payee, 200: p.Payee}, body=p.NewPayee, problems=("reference_reused",),
+          room="payees", description="200 when the payee of this reference was there with the same destination; a repeat changes nothing."),
+    Route("payee_list", "GET", "/v1/payees", "List payees, or find one by reference", {200: p.Payees}, query=p.PayeesAsked, room="payees"),
+    Route("payee_get", "GET", "/v1/payees/{id}", "One payee", {200: p.Payee}, problems=("not_found",), room="payees"),
+    Route("payee_destination_add", "POST", "/v1/payees/{id}/destinations", "Save a further destination", {200: p.Payee}, body=p.NewDestination,
+          problems=("not_found", "too_many"), room="payees", description="One that the payee has already is not added again."),
+    Route("payee_destination_retire", "POST", "/v1/payees/{id}/retire", "Pay nothing new to a destination", {200: p.Payee}, body=p.Retired,
+          problems=("not_found",), room="payees", description="Payouts that were made go on. It can be added again, under a new id."),
+)  # fmt: skip
+
+EVENT_ROUTES: Final = (
+    Route(
+        "events", "GET", "/v1/events", "Everything that happened, in order", {200: e.Events}, query=e.EventsAsked, room="events",
+        description="Your events are numbered 1, 2, 3 and so on, without gaps and for ever. Ask for what comes after the last number that "
+        "you have stored, and nothing is missed.",
+    ),
+    Route(
+        "event_stream", "GET", "/v1/events/stream", "The same as server-sent events", {200: Event}, query=e.StreamAsked, room="events", stream=True,
+        description="Each message has the event's number as its id. A stream ends after some time: come again with `Last-Event-ID`.",
+    ),
+)  # fmt: skip
+
+WEBHOOK_ROUTES: Final = (
+    Route("webhook_add", "POST", "/v1/webhooks", "Send your events to a URL", {201: e.WebhookMade}, body=e.NewWebhook,
+          problems=("too_many", "no_such_events"), room="webhooks", description="The secret is shown this once. A repeat makes another endpoint."),
+    Route("webhook_list", "GET", "/v1/webhooks", "Your webhook endpoints", {200: e.Webhooks}, room="webhooks"),
+    Route("webhook_get", "GET", "/v1/webhooks/{id}", "One endpoint", {200: e.Webhook}, problems=("not_found",), room="webhooks"),
+    Route("webhook_rotate", "POST", "/v1/webhooks/{id}/rotate", "Sign with a new secret", {200: e.WebhookMade}, body=e.Overlap,
+          problems=("not_found",), room="webhooks", description="Both secrets sign for `overlap_hours`; one that was older ends at once."),
+    Route("webhook_pause", "POST", "/v1/webhooks/{id}/pause", "Send nothing until it is resumed", {200: e.Webhook}, body=m.Nothing,
+          problems=("not_found",), room="webhooks"),
+    Route("webhook_resume", "POST", "/v1/webhooks/{id}/resume", "Go on where it stopped", {200: e.Webhook}, body=m.Nothing,
+          problems=("not_found",), room="webhooks"),
+    Route("webhook_resend", "POST", "/v1/webhooks/{id}/resend", "Send a range of events once more", {200: e.Webhook}, body=e.Range,
+          problems=("not_found", "no_such_events", "resend_under_way"), room="webhooks"),
+    Route("webhook_remove", "DELETE", "/v1/webhooks/{id}", "Forget an endpoint", {200: e.Removed}, body=m.Nothing,
+          problems=("not_found",), room="webhooks", description="What still waits for it is forgotten too; the events themselves stay."),
+)  # fmt: skip
+
+API_KEY_ROUTES: Final = (
+    Route("api_key_add", "POST", "/v1/api-keys", "Make a further key", {201: e.ApiKeyMade}, body=e.NewApiKey, problems=("too_many",),
+          room="api_keys", description="The key is shown this once. A repeat makes another key."),
+    Route("api_key_list", "GET", "/v1/api-keys", "Your API keys", {200: e.ApiKeys}, room="api_keys"),
+    Route("api_key_get", "GET", "/v1/api-keys/{id}", "One key", {200: e.ApiKey}, problems=("not_found",), room="api_keys"),
+    Route("api_key_rotate", "POST", "/v1/api-keys/{id}/rotate", "Replace a key", {201: e.ApiKeyMade}, body=e.Overlap,
+          problems=("not_found", "too_many", "own_key", "key_ended"), room="api_keys",
+          description="A new key of the same name is made, and the old one ends after `overlap_hours`. A key may replace itself, with an overlap."),
+    Route("api_key_disable", "POST", "/v1/api-keys/{id}/disable", "End a key now", {200: e.ApiKey}, body=m.Nothing,
+          problems=("not_found", "own_key"), room="api_keys",
+          description="A key cannot end itself: so one that works is always left. Every process refuses it within five seconds."),
+)  # fmt: skip
 
 ROUTES: Final = (
     Route(
         "create", "POST", "/v1/payouts", "Make a payout",
         {201: m.Payout, 200: m.Payout}, body=m.NewPayout, keyed=True,
-        problems=(*_KEYED, "reference_reused", "no_route", "below_minimum"),
+        problems=(*_KEYED, "reference_reused", "no_route", "below_minimum", "destination_retired"),
         description="201 when this call made it, 200 when it was there: a repeat changes nothing. With `execute` its money is held "
         "and it is sent in the same step, or nothing is made at all.",
     ),
@@ -60,11 +125,15 @@ ROUTES: Final = (
         description="Held money goes back. A payout that is cancelled already is answered as it stands.",
     ),
     Route("explain", "GET", "/v1/payouts/{id}/explain", "Why a payout is as it is", {200: m.Explanation}, problems=("not_found",)),
-    Route("balances", "GET", "/v1/balances", "Your money now", {200: m.Balances}),
+    Route("balances", "GET", "/v1/balances", "Your money now, or as of a time", {200: m.Balances}, query=m.BalancesAsked),
     Route("fee_quote", "GET", "/v1/fee-quotes", "What a payout would cost", {200: m.FeeQuote}, query=m.FeeAsked),
     Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
     Route("banks", "GET", "/v1/banks", "Banks of SBP", {200: m.Banks}),
     Route("top_ups", "GET", "/v1/top-ups", "Money that was booked for you", {200: m.TopUps}, query=m.TopUpsAsked),
+    *PAYEE_ROUTES,
+    *EVENT_ROUTES,
+    *WEBHOOK_ROUTES,
+    *API_KEY_ROUTES,
 )  # fmt: skip
 
 _FOUND: Final = {(route.method, *route.path.split("/")[2:]): route for route in ROUTES}
@@ -73,17 +142,16 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 def find_route(method: str, path: str) -> tuple[Route, str]:
     """What is asked, and the id in its path ('' without one). HEAD is GET. Raises Refused, and WrongMethod for another method's path."""
-    head, *parts = path.strip("/").split("/")
-    identifier = parts[1] if len(parts) > 1 else ""
-    if len(parts) > 1:
-        parts[1] = "{id}"
-    if head == "v1" and path == "/" + "/".join(["v1", *parts]).replace("{id}", identifier, 1):
-        route = _FOUND.get(("GET" if method == "HEAD" else method, *parts))
-        if route is not None:
-            return route, identifier
-        allowed = [verb for verb in _METHODS if (verb, *parts) in _FOUND]
-        if allowed:
-            raise WrongMethod(allowed)
+    _, head, *parts = path.split("/") if path.startswith("/") else ("", "")
+    verb = "GET" if method == "HEAD" else method
+    if head == "v1" and "{id}" not in parts:
+        for spelled, identifier in ((parts, ""), ([*parts[:1], "{id}", *parts[2:]], parts[1] if len(parts) > 1 else "")):
+            route = _FOUND.get((verb, *spelled))
+            if route is not None:
+                return route, identifier
+            allowed = [one for one in _METHODS if (one, *spelled) in _FOUND]
+            if allowed:
+                raise WrongMethod(allowed)
     raise Refused("not_found")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import NoReturn
@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 WHITE_SPACE = " \t\r\n"
 """What may stand at the ends of a value and is not part of it. Unicode's other spaces are ordinary characters here."""
@@ -63,12 +64,16 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WireAnswer:
-    """An HTTP answer as bytes. `headers`: fields beside those that every answer has."""
+    """An HTTP answer as bytes. `headers`: fields beside those that every answer has.
+
+    `stream`: what is sent piece by piece in the place of `body`, once. Whoever makes one bounds how long it lasts; it is closed when the peer goes.
+    """
 
     status: int
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    stream: AsyncIterator[bytes] | None = None
 
     def __repr__(self) -> str:
         return f"WireAnswer({self.status}, {self.content_type!r}, body {len(self.body)} bytes)"

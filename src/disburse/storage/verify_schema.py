@@ -33,6 +33,10 @@ _UNIQUE = """VALUES
     ('decisions_pkey', 'decisions', 'shard request_id', NULL),
     ('provider_operations_pkey', 'provider_operations', 'connector reference', NULL),
     ('idempotency_keys_pkey', 'idempotency_keys', 'shard merchant_id key_digest', NULL),
+    ('api_keys_pkey', 'api_keys', 'shard key_id', NULL),
+    ('payees_pkey', 'payees', 'shard payee_id', NULL),
+    ('one_payee_a_reference', 'payees', 'shard merchant_id reference', NULL),
+    ('payee_destinations_pkey', 'payee_destinations', 'shard payee_id number', NULL),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
     ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
 
@@ -52,7 +56,7 @@ _CHECKED = """VALUES
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators', 'provider_operations', 'idempotency_keys')"""
+    'operators', 'provider_operations', 'idempotency_keys', 'webhooks', 'api_keys', 'payees', 'payee_destinations')"""
 
 SCHEMA = (
     Check(
