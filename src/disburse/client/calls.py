@@ -1,0 +1,84 @@
+"""What is asked of `/v1`, as values: bytes to send, what the answer is read into, and whether asking twice is harmless. Pure.
+
+Paths and methods are those of `protocols/rest_routes.py`, the table that the server finds its work by. May not live here: sending,
+trying again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from disburse.protocols.rest import write_query
+from disburse.protocols.rest_routes import ROUTES, Name
+
+T = TypeVar("T")
+
+Repeat = Literal["reads", "once", "again"]
+"""What a second request would do. `reads`: nothing is changed at all. `once`: both together do it once at most, since they have one
+Idempotency-Key, or since doing it twice is the same. `again`: it would be done a second time."""
+
+_ROUTES: Final = {route.name: route for route in ROUTES}
+_ONCE: Final = frozenset({
+    "create", "execute", "cancel", "payee_add", "payee_destination_add", "payee_destination_retire", "webhook_pause", "webhook_resume",
+    "api_key_disable",
+})  # fmt: skip
+"""What writes, and is done once at most however often it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One thing to ask. `key`: its Idempotency-Key, the same in every try. `wait_s`: how long the server may think about it."""
+
+    name: Name
+    method: str
+    path: str
+    query: str
+    body: bytes | None
+    into: type[T]
+    repeat: Repeat
+    key: str | None = None
+    reference: str | None = None
+    wait_s: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """The call as it may be told to anybody: queries and bodies are not in it."""
+        return f"{self.method} {self.path}"
+
+    def __repr__(self) -> str:
+        return f"Call({self.what})"
+
+
+def read(name: Name, into: type[T], identifier: str = "", query: msgspec.Struct | None = None, *, wait_s: float = 0.0) -> Call[T]:
+    """Something to be told. Changes nothing."""
+    return Call(name, "GET", _path(name, identifier), write_query(query) if query is not None else "", None, into, "reads", wait_s=wait_s)
+
+
+def write(
+    name: Name, into: type[T], identifier: str = "", body: msgspec.Struct | None = None, *, key: str | None = None, reference: str | None = None
+) -> Call[T]:
+    """Something to be done. A path that takes an Idempotency-Key must be given one."""
+    route = _ROUTES[name]
+    if route.keyed is not (key is not None):
+        raise AssertionError(f"{name} was given a key it cannot have, or none")
+    content = msgspec.json.encode(_said(msgspec.to_builtins(body))) if body is not None else None
+    repeat: Repeat = "once" if name in _ONCE else "again"
+    return Call(name, route.method, _path(name, identifier), "", content, into, repeat, key, reference)
+
+
+def _path(name: Name, identifier: str) -> str:
+    template = _ROUTES[name].path
+    if ("{id}" in template) is not bool(identifier):
+        raise ValueError("an id is needed")
+    return template.replace("{id}", quote(identifier, safe=""))
+
+
+def _said(value: Any) -> Any:
+    """A message without what was left out, so that a server that does not know a new field need not refuse it."""
+    if isinstance(value, dict):
+        return {name: _said(part) for name, part in value.items() if part is not None}
+    return value
