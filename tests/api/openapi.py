@@ -66,6 +66,8 @@ def undescribed(method: str, path: str, status: int, content_type: str, body: by
     answer = described["responses"].get(str(status))
     if answer is None:
         return [f"{method} {path} answers {status}"]
+    if "$ref" in answer:
+        answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
     if content_type not in answer["content"]:
         return [f"{method} {path} {status} is {content_type}"]
     if method == "HEAD":

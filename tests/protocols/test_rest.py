@@ -173,9 +173,9 @@ def walk(value: Any) -> Iterator[Any]:
 def test_the_document_is_whole() -> None:
     """Every reference in it leads somewhere, every schema in it is used, and every route and status of the table is there."""
     document = json.loads(openapi())
-    schemas = document["components"]["schemas"]
-    used = {part["$ref"].rpartition("/")[2] for part in walk(document) if isinstance(part, dict) and "$ref" in part}
-    assert used == set(schemas)
+    used = {part["$ref"] for part in walk(document) if isinstance(part, dict) and "$ref" in part}
+    there = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses", "headers") for name in document["components"][kind]}
+    assert used == there
     assert document["openapi"] == "3.1.0" and openapi() == openapi()
     described = {(method.upper(), path): operation for path, verbs in document["paths"].items() for method, operation in verbs.items()}
     assert set(described) == {(route.method, route.path) for route in ROUTES}

@@ -61,7 +61,7 @@ class WebhookDesk:
                 asked = read_body(request, e.Range)
                 await webhooks.resend_events(self._desk, merchant, which, asked.first, asked.last, actor=who)
             case "webhook_remove":
-                read_body(request, Nothing)
+                read_query(request, Nothing)
                 await webhooks.remove_webhook(self._desk, merchant, which, actor=who)
                 return encode(200, e.Removed(id=str(which)))
         return encode(200, await self._look(merchant, which))

@@ -7,6 +7,7 @@ knows is missing.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
@@ -59,6 +60,7 @@ def openapi() -> bytes:
         "paths": paths,
         "components": {
             "headers": _HEADERS,
+            "responses": {_shared(status): _problem(status, names, schema_of[Problem]) for status, names in _ANYWHERE.items()},
             "schemas": {name: schema for name, schema in components.items() if name not in queries},
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer", "description": "The merchant's `api_key`."}},
         },
@@ -118,17 +120,32 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return rest | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
 
 
+def _by_status(names: Iterable[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for name in names:
+        found.setdefault(KINDS[name].status, []).append(name)
+    return dict(sorted(found.items()))
+
+
+_ANYWHERE: Final = _by_status(ANYWHERE)
+
+
+def _shared(status: int) -> str:
+    """The name under which a problem that any path may answer is told once."""
+    return HTTPStatus(status).phrase.replace(" ", "")
+
+
 def _problems(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
-    by_status: dict[int, list[str]] = {}
-    for name in (*ANYWHERE, *route.problems):
-        by_status.setdefault(KINDS[name].status, []).append(name)
     return {
-        str(status): {
-            "headers": _refer(*_HEADERS) if status == 429 else _refer("RateLimit-Policy", "RateLimit"),
-            "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{name}`" for name in names) + ".",
-            "content": {
-                PROBLEM: {"schema": {"allOf": [schema, {"properties": {"type": {"enum": [URN + name for name in names]}}}]}}
-            },
-        }
-        for status, names in sorted(by_status.items())
+        str(status): {"$ref": f"#/components/responses/{_shared(status)}"} if names == _ANYWHERE.get(status) else _problem(status, names, schema)
+        for status, names in _by_status((*ANYWHERE, *route.problems)).items()
+    }
+
+
+def _problem(status: int, names: Sequence[str], schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"properties": {"type": {"enum": [URN + name for name in names]}}}
+    return {
+        "headers": _refer(*_HEADERS) if status == 429 else _refer("RateLimit-Policy", "RateLimit"),
+        "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{name}`" for name in names) + ".",
+        "content": {PROBLEM: {"schema": {"allOf": [schema, kinds]}}},
     }

@@ -57,7 +57,7 @@ def render(document: dict[str, Any]) -> str:
     ]
     for room, operations in rooms.items():
         parts.append(f"<h2 id='{escape(room)}'>{escape(_title(room))}</h2>")
-        parts += [_operation(*one) for one in operations]
+        parts += [_operation(*one, document["components"].get("responses", {})) for one in operations]
     parts.append("<h2 id=types>Types</h2>")
     parts += [_type(name, shape) for name, shape in sorted(schemas.items())]
     return "\n".join(parts)
@@ -77,7 +77,7 @@ def _title(room: str) -> str:
     return "API keys" if room == "api-keys" else words[0].upper() + words[1:]
 
 
-def _operation(verb: str, path: str, told: dict[str, Any]) -> str:
+def _operation(verb: str, path: str, told: dict[str, Any], shared: dict[str, Any]) -> str:
     name = escape(told["operationId"])
     parts = [f"<h3 id='{name}'><span class=verb>{verb}</span><code>{escape(path)}</code></h3>{_prose(told['summary'] + '. ' + told.get('description', ''))}"]
     given = [(one["name"], f"{one['in']}, {_kind(one['schema'])}", one["required"], _about(one | one["schema"])) for one in told.get("parameters", [])]
@@ -86,9 +86,10 @@ def _operation(verb: str, path: str, told: dict[str, Any]) -> str:
     if "requestBody" in told:
         kind = _kind(_schema_of(told["requestBody"]))
         parts.append(f"<h4>Body{'' if told['requestBody']['required'] else ', or none'}</h4><p>{kind}</p>")
+    answers = {status: shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for status, one in told["responses"].items()}
     rows = [
         f"<tr><td>{escape(status)}</td><td>{_marked(answer['description'])}</td><td>{_kind(_schema_of(answer))}</td></tr>"
-        for status, answer in told["responses"].items()
+        for status, answer in answers.items()
     ]
     parts.append(f"<h4>Answers</h4><table>{''.join(rows)}</table>")
     return "".join(parts)

@@ -87,7 +87,7 @@ WEBHOOK_ROUTES: Final = (
           problems=("not_found",), room="webhooks"),
     Route("webhook_resend", "POST", "/v1/webhooks/{id}/resend", "Send a range of events once more", {200: e.Webhook}, body=e.Range,
           problems=("not_found", "no_such_events", "resend_under_way"), room="webhooks"),
-    Route("webhook_remove", "DELETE", "/v1/webhooks/{id}", "Forget an endpoint", {200: e.Removed}, body=m.Nothing,
+    Route("webhook_remove", "DELETE", "/v1/webhooks/{id}", "Forget an endpoint", {200: e.Removed},
           problems=("not_found",), room="webhooks", description="What still waits for it is forgotten too; the events themselves stay."),
 )  # fmt: skip
 
