@@ -151,5 +151,8 @@ def test_what_is_sent() -> None:
     assert read("get", Payout, "../../x?y").path == "/v1/payouts/..%2F..%2Fx%3Fy"
     with pytest.raises(ValueError, match="an id"):
         read("get", Payout, "")
+    for key in ("", "a b", 'a"b', "k\r\nX: y", "ключ", "k" * 256):
+        with pytest.raises(ValueError, match="an Idempotency-Key"):
+            write("create", Payout, key=key)
     with pytest.raises(AssertionError):
         write("create", Payout)

@@ -153,6 +153,7 @@ async def test_events(shop: Program, client: Client) -> None:
     whole = [event async for event in client.events(follow=False)]
     assert [event.number for event in whole] == list(range(1, 11))
     assert [event async for event in client.events(4, follow=False, page=2)] == whole[4:]
+    assert (await client.payout(next(iter(fold(whole))))).state == "paid"
     assert {str(seen.id): seen.state for seen in fold(whole).values()} == {one.id: one.state async for one in client.payouts()}
 
     watch = asyncio.create_task(NewsWatch(shop.house.desk, shop.house.world, poll_s=0.01).run())

@@ -6,9 +6,11 @@ trying again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import msgspec
 
@@ -17,10 +19,14 @@ from disburse.protocols.rest_routes import ROUTES, Name
 
 T = TypeVar("T")
 
+Id = str | UUID
+"""An id as it was told: events tell theirs as UUIDs."""
+
 Repeat = Literal["reads", "once", "again"]
 """What a second request would do. `reads`: nothing is changed at all. `once`: both together do it once at most, since they have one
 Idempotency-Key, or since doing it twice is the same. `again`: it would be done a second time."""
 
+_KEY: Final = re.compile(r"[!#-~]{1,255}")
 _ROUTES: Final = {route.name: route for route in ROUTES}
 _ONCE: Final = frozenset({
     "create", "execute", "cancel", "payee_add", "payee_destination_add", "payee_destination_retire", "webhook_pause", "webhook_resume",
@@ -53,16 +59,18 @@ class Call(Generic[T]):
         return f"Call({self.what})"
 
 
-def read(name: Name, into: type[T], identifier: str = "", query: msgspec.Struct | None = None, *, wait_s: float = 0.0) -> Call[T]:
+def read(name: Name, into: type[T], identifier: Id = "", query: msgspec.Struct | None = None, *, wait_s: float = 0.0) -> Call[T]:
     """Something to be told. Changes nothing."""
     return Call(name, "GET", _path(name, identifier), write_query(query) if query is not None else "", None, into, "reads", wait_s=wait_s)
 
 
 def write(
-    name: Name, into: type[T], identifier: str = "", body: msgspec.Struct | None = None, *, key: str | None = None, reference: str | None = None
+    name: Name, into: type[T], identifier: Id = "", body: msgspec.Struct | None = None, *, key: str | None = None, reference: str | None = None
 ) -> Call[T]:
-    """Something to be done. A path that takes an Idempotency-Key must be given one."""
+    """Something to be done. A path that takes an Idempotency-Key must be given one. Raises ValueError for what can be no key or id."""
     route = _ROUTES[name]
+    if key is not None and _KEY.fullmatch(key) is None:
+        raise ValueError("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces and quotes")
     if route.keyed is not (key is not None):
         raise AssertionError(f"{name} was given a key it cannot have, or none")
     content = msgspec.json.encode(_said(msgspec.to_builtins(body))) if body is not None else None
@@ -70,11 +78,11 @@ def write(
     return Call(name, route.method, _path(name, identifier), "", content, into, repeat, key, reference)
 
 
-def _path(name: Name, identifier: str) -> str:
+def _path(name: Name, identifier: Id) -> str:
     template = _ROUTES[name].path
-    if ("{id}" in template) is not bool(identifier):
+    if ("{id}" in template) is not bool(str(identifier)):
         raise ValueError("an id is needed")
-    return template.replace("{id}", quote(identifier, safe=""))
+    return template.replace("{id}", quote(str(identifier), safe=""))
 
 
 def _said(value: Any) -> Any:

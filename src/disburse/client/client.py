@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from disburse.client.asking import Asking, Done, Retries
-from disburse.client.calls import Call, read, write
+from disburse.client.calls import Call, Id, read, write
 from disburse.client.errors import EventsMissing
 from disburse.client.line import Line
 from disburse.protocols import rest_event_messages as e
@@ -89,21 +89,24 @@ class Client:
                 cancelled.add_note(f"It is not known whether {call.what} was done. Its Idempotency-Key is {call.key}.")
             raise
 
+    def _named(self, key: str | None) -> str:
+        return key if key is not None else self._draw_key()
+
     # --- payouts ---
 
     async def create(self, order: m.NewPayout, *, key: str | None = None) -> m.Payout:
         """Make a payout, or find the one that this reference or key made. With `execute` it is sent at once, or not made at all."""
-        return await self.send(write("create", m.Payout, body=order, key=key or self._draw_key(), reference=order.reference))
+        return await self.send(write("create", m.Payout, body=order, key=self._named(key), reference=order.reference))
 
-    async def execute(self, payout_id: str, *, key: str | None = None) -> m.Payout:
+    async def execute(self, payout_id: Id, *, key: str | None = None) -> m.Payout:
         """Hold a payout's money and send it."""
-        return await self.send(write("execute", m.Payout, payout_id, key=key or self._draw_key()))
+        return await self.send(write("execute", m.Payout, payout_id, key=self._named(key)))
 
-    async def cancel(self, payout_id: str, *, key: str | None = None) -> m.Payout:
+    async def cancel(self, payout_id: Id, *, key: str | None = None) -> m.Payout:
         """Cancel what was not sent yet."""
-        return await self.send(write("cancel", m.Payout, payout_id, key=key or self._draw_key()))
+        return await self.send(write("cancel", m.Payout, payout_id, key=self._named(key)))
 
-    async def payout(self, payout_id: str) -> m.Payout:
+    async def payout(self, payout_id: Id) -> m.Payout:
         """A payout as it stands."""
         return await self.send(read("get", m.Payout, payout_id))
 
@@ -112,7 +115,7 @@ class Client:
         found = await self.send(read("list", m.Payouts, query=m.PayoutsAsked(reference=reference, surface=surface)))
         return found.items[0] if found.items else None
 
-    async def explain(self, payout_id: str) -> m.Explanation:
+    async def explain(self, payout_id: Id) -> m.Explanation:
         """Why a payout is as it is, in words for people."""
         return await self.send(read("explain", m.Explanation, payout_id))
 
@@ -160,7 +163,7 @@ class Client:
         """Save a payee, or find the one of this reference."""
         return await self.send(write("payee_add", p.Payee, body=payee, reference=payee.reference))
 
-    async def payee(self, payee_id: str) -> p.Payee:
+    async def payee(self, payee_id: Id) -> p.Payee:
         """One payee."""
         return await self.send(read("payee_get", p.Payee, payee_id))
 
@@ -179,13 +182,13 @@ class Client:
                 return
             asked = msgspec.structs.replace(asked, cursor=page.next_cursor)
 
-    async def add_destination(self, payee_id: str, destination: m.To) -> p.Payee:
+    async def add_destination(self, payee_id: Id, destination: m.To) -> p.Payee:
         """Save a further destination; one that the payee has already is not added again."""
         return await self.send(write("payee_destination_add", p.Payee, payee_id, p.NewDestination(destination=destination)))
 
-    async def retire_destination(self, payee_id: str, destination_id: str) -> p.Payee:
+    async def retire_destination(self, payee_id: Id, destination_id: Id) -> p.Payee:
         """Pay nothing new there."""
-        return await self.send(write("payee_destination_retire", p.Payee, payee_id, p.Retired(destination=destination_id)))
+        return await self.send(write("payee_destination_retire", p.Payee, payee_id, p.Retired(destination=str(destination_id))))
 
     # --- events ---
 
@@ -203,8 +206,10 @@ class Client:
                     raise EventsMissing(after, event.number)
                 after = event.number
                 yield event
-            if not told.items and not follow:
-                return
+            if not told.items:
+                if not follow:
+                    return
+                await self._sleep(self._retries.first_pause_s)  # a server that is about to end answers at once
 
     # --- webhook endpoints: making one, and all that shows a secret, is never asked twice ---
 
@@ -216,27 +221,27 @@ class Client:
         """All endpoints."""
         return (await self.send(read("webhook_list", e.Webhooks))).items
 
-    async def webhook(self, webhook_id: str) -> e.Webhook:
+    async def webhook(self, webhook_id: Id) -> e.Webhook:
         """One endpoint."""
         return await self.send(read("webhook_get", e.Webhook, webhook_id))
 
-    async def rotate_webhook(self, webhook_id: str, *, overlap_hours: int = 24) -> e.WebhookMade:
+    async def rotate_webhook(self, webhook_id: Id, *, overlap_hours: int = 24) -> e.WebhookMade:
         """Sign with a new secret; for so many hours the old one signs as well."""
         return await self.send(write("webhook_rotate", e.WebhookMade, webhook_id, e.Overlap(overlap_hours=overlap_hours)))
 
-    async def pause_webhook(self, webhook_id: str) -> e.Webhook:
+    async def pause_webhook(self, webhook_id: Id) -> e.Webhook:
         """Send nothing until it is resumed."""
         return await self.send(write("webhook_pause", e.Webhook, webhook_id))
 
-    async def resume_webhook(self, webhook_id: str) -> e.Webhook:
+    async def resume_webhook(self, webhook_id: Id) -> e.Webhook:
         """Go on where it stopped."""
         return await self.send(write("webhook_resume", e.Webhook, webhook_id))
 
-    async def resend_webhook(self, webhook_id: str, first: int, last: int) -> e.Webhook:
+    async def resend_webhook(self, webhook_id: Id, first: int, last: int) -> e.Webhook:
         """Send the events from `first` to `last` once more."""
         return await self.send(write("webhook_resend", e.Webhook, webhook_id, e.Range(first=first, last=last)))
 
-    async def remove_webhook(self, webhook_id: str) -> None:
+    async def remove_webhook(self, webhook_id: Id) -> None:
         """Forget an endpoint."""
         await self.send(write("webhook_remove", e.Removed, webhook_id))
 
@@ -250,11 +255,11 @@ class Client:
         """All keys, without the keys."""
         return (await self.send(read("api_key_list", e.ApiKeys))).items
 
-    async def rotate_api_key(self, key_id: str, *, overlap_hours: int = 24) -> e.ApiKeyMade:
+    async def rotate_api_key(self, key_id: Id, *, overlap_hours: int = 24) -> e.ApiKeyMade:
         """A new key in the place of one, which ends after so many hours."""
         return await self.send(write("api_key_rotate", e.ApiKeyMade, key_id, e.Overlap(overlap_hours=overlap_hours)))
 
-    async def disable_api_key(self, key_id: str) -> e.ApiKey:
+    async def disable_api_key(self, key_id: Id) -> e.ApiKey:
         """End a key now; it cannot be the one that asks."""
         return await self.send(write("api_key_disable", e.ApiKey, key_id))
 
