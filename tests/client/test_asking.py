@@ -54,7 +54,7 @@ def no(name: str, retry_after: str | None = None) -> Came:
 
 def end(call: Call[Any], *heard: Came | NeverLeft | Lost, retries: Retries = CALM) -> tuple[Any, list[float]]:
     """What these tries come to, and the pauses between them. All of them must be used up."""
-    asking, pauses = Asking(call, retries), []
+    asking, pauses = Asking(call, retries), list[float]()
     for number, one in enumerate(heard, 1):
         try:
             step = asking.hear(one, NOW)

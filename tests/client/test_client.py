@@ -185,9 +185,10 @@ async def test_nobody_knows(shop: Program, client: Client, serve: Serve, referen
         with pytest.raises(OutcomeUnknown) as unknown:
             await far.create(order(reference))
     assert unknown.value.reference == reference and unknown.value.tries == 4
-    assert unknown.value.key == field(line.requests[0], "Idempotency-Key") and unknown.value.key in str(unknown.value)
+    key = unknown.value.key
+    assert key is not None and key == field(line.requests[0], "Idempotency-Key") and key in str(unknown.value)
     assert unknown.value.__context__ is None and shop.made.api_key not in str(unknown.value)
-    assert (await client.create(order(reference), key=unknown.value.key)).state == "queued"
+    assert (await client.create(order(reference), key=key)).state == "queued"
     assert await shop.payouts() == 1 and await shop.keys_kept() == 1
 
 
@@ -233,7 +234,7 @@ async def test_a_strange_answer(serve: Serve, raw: bytes, why: str) -> None:
             await writer.drain()
         return False
 
-    server = await serve(floods if "too long" in why else says(raw, then="in time" in why))
+    server = await serve(floods if "too long" in why else says(raw, then=why not in ("the answer broke off", "the answer is not HTTP")))
     limit_s = 0.05 if "in time" in why else 10.0
     async with Client(f"http://127.0.0.1:{server.port}", "key", retries=Retries(tries=1), timeout_s=limit_s) as client:
         with pytest.raises(NoAnswer) as nothing:
@@ -267,7 +268,7 @@ def test_no_address_and_no_key(url: str, key: str) -> None:
     """An address over which the key could be read by others, one that is none, and a key that is none, are refused without being repeated."""
     with pytest.raises(ValueError) as refused:
         Client(url, key)
-    assert url not in str(refused.value)
+    assert "u:p" not in str(refused.value) and "a b" not in str(refused.value)
     if url.startswith("http:"):
         Client(url, key, plain_http=True)
 

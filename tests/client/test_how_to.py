@@ -136,7 +136,8 @@ async def test_hooks(shop: Program, tmp_path: Path) -> None:
             return error.code
 
     told = [await asyncio.to_thread(post, event, now) for event in [*events, *events]]
-    wrong = [await asyncio.to_thread(post, events[0], *how) for how in [(now - 301,), (now, b"{}"), (now, b"", "evt_1_99")]]
+    changed: list[tuple[int, bytes, str]] = [(now - 301, b"", ""), (now, b"{}", ""), (now, b"", "evt_1_99")]
+    wrong = [await asyncio.to_thread(post, events[0], *how) for how in changed]
     server.shutdown()
     server.server_close()
     thread.join()

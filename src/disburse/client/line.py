@@ -25,6 +25,9 @@ from disburse.client.asking import Came, Lost, NeverLeft
 from disburse.client.calls import Call
 
 MOST_BYTES: Final = 32 * 1024 * 1024
+KEEP_ALIVE_S: Final = 4.0
+"""An idle connection is not used after this: the server, or a proxy before it, may be about to close it."""
+
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -96,7 +99,7 @@ class Line:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=self._connections),
+                connector=aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=self._connections, keepalive_timeout=KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False, raise_for_status=False,
                 trace_configs=[_tracing()],
             )  # fmt: skip
