@@ -10,18 +10,24 @@ import pytest
 from disburse.client import Client
 from disburse.domain.ports import World
 from disburse.storage.database import Database
-from tests.api.house import build_house
+from tests.api.house import House, build_house
 from tests.api.rest_client import Program, open_rest, program
 from tests.client.lines import client_of
 
 
 @pytest.fixture
-async def shop(database: Database, world: World, tmp_path: Path) -> AsyncIterator[Program]:
+async def house(database: Database, world: World, tmp_path: Path) -> AsyncIterator[House]:
+    """A house with the default routes and fees."""
+    built = await build_house(database, world, tmp_path)
+    yield built
+    await built.close()
+
+
+@pytest.fixture
+async def shop(house: House) -> AsyncIterator[Program]:
     """A merchant with 100,000 roubles, before a server that lets nobody wait longer than two seconds."""
-    house = await build_house(database, world, tmp_path)
     async with program(house, open_rest(house, longest_wait_s=2.0)) as made:
         yield made
-    await house.close()
 
 
 @pytest.fixture
