@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check schema bench serve kills prove soak chaos chaos-ha clients lock clean
+.PHONY: demo demo-two test check schema bench serve kills prove soak chaos chaos-ha registries clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -22,7 +22,7 @@ bench: $(VENV)/.run
 	@$(BIN)/disburse bench $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts docs
@@ -34,6 +34,9 @@ schema: $(VENV)/.dev
 
 kills: $(VENV)/.dev
 	@$(BIN)/python -m scripts.kills $(ARGS)
+
+registries: $(VENV)/.dev
+	@$(BIN)/python -m scripts.registries $(ARGS)
 
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m scripts.chaos $(ARGS)

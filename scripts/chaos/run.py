@@ -85,11 +85,11 @@ async def run(folder: Path, told: Outcome, *, pause_s: float, callers: int) -> N
         async with asyncio.timeout(told.seconds + AFTER_S), _stage(folder, told) as stage:
             await _start(stage, pause_s, callers)
             await _storm(stage)
-            await _clear(stage)
-            await _last_words(stage)
+            await clear(stage)
+            await last_words(stage)
     except TimeoutError:
         told.wrong.append("it was not over in time")
-    await asyncio.to_thread(_check, folder, told)
+    await asyncio.to_thread(judge_books, folder, told)
 
 
 @asynccontextmanager
@@ -120,29 +120,29 @@ async def _stage(folder: Path, told: Outcome) -> AsyncIterator[Stage]:
 
 
 async def _start(stage: Stage, pause_s: float, callers: int) -> None:
-    doors, bank = _free_port(), _free_port()
-    for name, behind in _plan_of_lines(doors, bank).items():
+    doors, bank = free_port(), free_port()
+    for name, behind in plan_of_lines(doors, bank).items():
         draw = random.Random(f"{stage.told.seed} {name}")
         line = Edge(draw, socket=stage.postgres.socket) if behind is None else Edge(draw, behind)
         await line.open()
         stage.lines[name] = line
     ports = {name: line.port for name, line in stage.lines.items()}
-    keys = await asyncio.to_thread(_furnish, stage)
+    keys = await asyncio.to_thread(furnish, stage)
     disburse = (sys.executable, "-m", "disburse")
     back = f"http://127.0.0.1:{ports['bank-door']}/callbacks/{CONNECTOR}"
-    _program(stage, "bank", (*disburse, "sandbox-bank", "--listen", f"127.0.0.1:{bank}", "--book", str(stage.book), "--callback-url", back),
+    add_program(stage, "bank", (*disburse, "sandbox-bank", "--listen", f"127.0.0.1:{bank}", "--book", str(stage.book), "--callback-url", back),
              stage.clocks.environment("bank"))  # fmt: skip
     for name in WORKERS:
-        _program(stage, name, (*disburse, "serve", "--role", "worker"), stage.environment(name, ports[f"{name}-database"], ports[f"{name}-bank"]))
-    _program(stage, "api", (*disburse, "serve", "--role", "api", "--listen", f"127.0.0.1:{doors}"),
+        add_program(stage, name, (*disburse, "serve", "--role", "worker"), stage.environment(name, ports[f"{name}-database"], ports[f"{name}-bank"]))
+    add_program(stage, "api", (*disburse, "serve", "--role", "api", "--listen", f"127.0.0.1:{doors}"),
              stage.environment("api", ports["door-database"], ports["door-bank"]))  # fmt: skip
     for program in stage.programs.values():
         await program.start()
     for number, key in enumerate(keys, 1):
-        stage.merchants.append(await _merchant(stage, number, key, pause_s, callers))
+        stage.merchants.append(await begin_merchant(stage, number, key, pause_s, callers))
 
 
-def _plan_of_lines(doors: int, bank: int) -> dict[str, int | None]:
+def plan_of_lines(doors: int, bank: int) -> dict[str, int | None]:
     """Every edge, and the port behind it; None is PostgreSQL."""
     return {
         "merchants-door": doors, "bank-door": doors, "door-bank": bank, "door-database": None,
@@ -150,11 +150,11 @@ def _plan_of_lines(doors: int, bank: int) -> dict[str, int | None]:
     }  # fmt: skip
 
 
-def _program(stage: Stage, name: str, command: tuple[str, ...], environment: Mapping[str, str]) -> None:
+def add_program(stage: Stage, name: str, command: tuple[str, ...], environment: Mapping[str, str]) -> None:
     stage.programs[name] = Program(name, command, environment, stage.folder / "log" / f"{name}.log", stage.timeline)
 
 
-def _furnish(stage: Stage) -> list[dict[str, Any]]:
+def furnish(stage: Stage) -> list[dict[str, Any]]:
     """The merchants, with ample money; what each is given is a secret that may stand in no file."""
     made = []
     for number in range(1, MERCHANTS + 1):
@@ -179,7 +179,7 @@ def _command(stage: Stage, *words: str, may_fail: bool = False) -> dict[str, Any
     return answer
 
 
-async def _merchant(stage: Stage, number: int, keys: Mapping[str, Any], pause_s: float, callers: int) -> asyncio.subprocess.Process:
+async def begin_merchant(stage: Stage, number: int, keys: Mapping[str, Any], pause_s: float, callers: int) -> asyncio.subprocess.Process:
     with (stage.folder / "log" / f"merchant-{number}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "scripts.chaos.merchant", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
@@ -236,7 +236,7 @@ async def _storm(stage: Stage) -> None:
         await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _count(stage: Stage) -> None:
+async def count(stage: Stage) -> None:
     told = [json.loads(await _hear(merchant, "tell")) for merchant in stage.merchants]
     stage.told.asked, stage.told.acknowledged = sum(one[0] for one in told), sum(one[1] for one in told)
 
@@ -245,7 +245,7 @@ async def _tell(stage: Stage, started: float) -> None:
     """A line of progress every few seconds."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
-        await _count(stage)
+        await count(stage)
         told = stage.told
         ready = [name for name, program in stage.programs.items() if program.ready.is_set() and not program.frozen]
         print(f"{time.monotonic() - started:5.0f} s: {told.asked} asked, {told.acknowledged} acknowledged; {told.process_kills} process "
@@ -253,7 +253,7 @@ async def _tell(stage: Stage, started: float) -> None:
               flush=True)  # fmt: skip
 
 
-async def _clear(stage: Stage) -> None:
+async def clear(stage: Stage) -> None:
     """The faults are over. How long until nothing is in doubt, all payouts have ended, and returned money has been heard of."""
     told, since = stage.told, time.monotonic()
     for program in stage.programs.values():
@@ -283,10 +283,10 @@ async def _until(ask: Callable[[], Awaitable[Any]], true: Callable[[Any], bool],
     return None
 
 
-async def _last_words(stage: Stage) -> None:
+async def last_words(stage: Stage) -> None:
     """The merchants' last reads, what the product finds wrong with itself, and the files for the checker."""
     told = stage.told
-    await _count(stage)
+    await count(stage)
     for merchant in stage.merchants:
         await _hear(merchant, "read")
     for name, program in stage.programs.items():
@@ -301,7 +301,7 @@ async def _last_words(stage: Stage) -> None:
     (stage.evidence / "canaries.txt").write_text("\n".join(stage.secrets), encoding="utf-8")
 
 
-def _check(folder: Path, told: Outcome) -> None:
+def judge_books(folder: Path, told: Outcome) -> None:
     """Run the checker, as anybody might, over the evidence and every file that the run made."""
     told.judge()
     done = subprocess.run(
@@ -314,7 +314,7 @@ def _check(folder: Path, told: Outcome) -> None:
         told.wrong.append(f"the checker failed: {done.stderr.strip()[-500:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -7,13 +7,10 @@ The programs reach PostgreSQL by an address with three hosts, as an operator wou
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +22,7 @@ from scripts.chaos.lines import Edge
 from scripts.chaos.plan import WORKERS
 from scripts.chaos.processes import Timeline
 from scripts.chaos.report import Outcome
+from scripts.chaos.words import place, words
 from scripts.chaos_ha.cluster import Cluster
 from scripts.chaos_ha.failovers import KINDS, WITHIN_S, Failover, Progress, fail_over
 from scripts.chaos_ha.packages import lacking
@@ -49,11 +47,11 @@ async def run(folder: Path, told: Outcome, done: list[Failover], *, pause_s: flo
                 await _storm(stage, cluster, done)
             except TimeoutError as fault:
                 told.wrong.append(f"a failover did not end: {fault}")
-            await chaos._clear(stage)
-            await chaos._last_words(stage)
+            await chaos.clear(stage)
+            await chaos.last_words(stage)
     except TimeoutError:
         told.wrong.append("it was not over in time")
-    await asyncio.to_thread(chaos._check, folder, told)
+    await asyncio.to_thread(chaos.judge_books, folder, told)
 
 
 @asynccontextmanager
@@ -78,24 +76,24 @@ async def _stage(folder: Path, told: Outcome) -> AsyncIterator[tuple[chaos.Stage
 
 
 async def _start(stage: chaos.Stage, pause_s: float, callers: int) -> None:
-    doors, bank = chaos._free_port(), chaos._free_port()
-    plan = {name: behind for name, behind in chaos._plan_of_lines(doors, bank).items() if behind is not None}
+    doors, bank = chaos.free_port(), chaos.free_port()
+    plan = {name: behind for name, behind in chaos.plan_of_lines(doors, bank).items() if behind is not None}
     for name, behind in plan.items():
         line = stage.lines[name] = Edge(random.Random(f"{stage.told.seed} {name}"), behind)
         await line.open()
     ports = {name: line.port for name, line in stage.lines.items()}
-    keys = await asyncio.to_thread(chaos._furnish, stage)
+    keys = await asyncio.to_thread(chaos.furnish, stage)
     disburse = (sys.executable, "-m", "disburse")
     back = f"http://127.0.0.1:{ports['bank-door']}/callbacks/{chaos.CONNECTOR}"
-    chaos._program(stage, "bank", (*disburse, "sandbox-bank", "--listen", f"127.0.0.1:{bank}", "--book", str(stage.book), "--callback-url", back), {})
+    chaos.add_program(stage, "bank", (*disburse, "sandbox-bank", "--listen", f"127.0.0.1:{bank}", "--book", str(stage.book), "--callback-url", back), {})
     for name in WORKERS:
-        chaos._program(stage, name, (*disburse, "serve", "--role", "worker"), stage.environment(name, None, ports[f"{name}-bank"]))
+        chaos.add_program(stage, name, (*disburse, "serve", "--role", "worker"), stage.environment(name, None, ports[f"{name}-bank"]))
     words = (*disburse, "serve", "--role", "api", "--listen", f"127.0.0.1:{doors}")
-    chaos._program(stage, "api", words, stage.environment("api", None, ports["door-bank"]))
+    chaos.add_program(stage, "api", words, stage.environment("api", None, ports["door-bank"]))
     for program in stage.programs.values():
         await program.start()
     for number, key in enumerate(keys, 1):
-        stage.merchants.append(await chaos._merchant(stage, number, key, pause_s, callers))
+        stage.merchants.append(await chaos.begin_merchant(stage, number, key, pause_s, callers))
 
 
 async def _storm(stage: chaos.Stage, cluster: Cluster, done: list[Failover]) -> None:
@@ -111,7 +109,7 @@ async def _storm(stage: chaos.Stage, cluster: Cluster, done: list[Failover]) -> 
             one = await fail_over(kind, cluster, progress, stage.timeline)
             done.append(one)
             stage.told.done[f"failover: {kind}"] += 1
-            await chaos._count(stage)
+            await chaos.count(stage)
             print(f"{time.monotonic() - begun:5.0f} s: {kind}: {one.before} -> {one.after}, money moved again after {one.recovered_s:.1f} s, "
                   f"all servers whole {one.whole_s:.1f} s later; {stage.told.asked} asked, {stage.told.acknowledged} acknowledged", flush=True)  # fmt: skip
 
@@ -124,34 +122,17 @@ def judge(told: Outcome, done: list[Failover]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make chaos-ha")
-    parser.add_argument("--seconds", type=float, default=120, help="how long failovers come; each kind comes once at least (default 120)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="what the order is drawn from")
-    parser.add_argument("--callers", type=int, default=12, help="how many wages each of two merchants asks for at a time")
-    parser.add_argument("--pause", type=float, default=0.5, help="how long a caller rests after a wage, seconds")
-    parser.add_argument("--keep", type=Path, help="copy evidence and logs there; a run that fails keeps them anyway")
+    parser = words("make chaos-ha", seconds=120, what="failovers, each kind once at least,", callers=12)
     options = parser.parse_args()
     if why := lacking():
         print(f"SKIPPED, NOTHING WAS PROVED: {why}")
         return 0
     print(f"seed {options.seed}, {options.seconds:.0f} s", flush=True)
-    told, kept = Outcome(options.seed, options.seconds), options.keep
+    told = Outcome(options.seed, options.seconds)
     done: list[Failover] = []
-    folder = Path(tempfile.mkdtemp(prefix="disburse-chaos-ha-"))
-    try:
+    with place("disburse-chaos-ha-", told, options.keep) as folder:
         asyncio.run(run(folder, told, done, pause_s=options.pause, callers=options.callers))
         judge(told, done)
-    except BaseException:
-        kept = kept or folder.with_name(f"{folder.name}-kept")
-        raise
-    finally:
-        if told.wrong and kept is None:
-            kept = folder.with_name(f"{folder.name}-kept")
-        if kept is not None:
-            for name in ("evidence", "log"):
-                shutil.copytree(folder / name, kept / name, dirs_exist_ok=True)
-            print(f"evidence and logs are in {kept}")
-        shutil.rmtree(folder, ignore_errors=True)
     for kind in KINDS:
         took = ", ".join(f"{one.recovered_s:.1f} s" for one in done if one.kind == kind)
         print(f"{kind:<22}  money moved again after {took or '-'}")

@@ -11,16 +11,20 @@ from pathlib import Path
 
 import structlog
 
+from disburse.api.allowance import Allowances
 from disburse.api.health import Health, pages
 from disburse.api.intellectmoney import IntellectMoneyDoor
 from disburse.api.kernel import Door, Kernel, Logger, Why, plain_refusal
 from disburse.api.metrics import Metrics
+from disburse.api.registry_files import How
 from disburse.api.rest import RestDoor
+from disburse.api.rest_registries import RegistryDoor
 from disburse.api.unitpay import UnitPayDoor
 from disburse.connectors.contract import Connector, Hear
 from disburse.data import accepted_member_ids, load_bin_rows, load_sbp_members
 from disburse.domain.ports import World
 from disburse.operations.desk import StoreUnavailable
+from disburse.operations.registry_rules import Terms
 from disburse.protocols.rest_openapi import openapi
 from disburse.protocols.rest_page import docs_page
 from disburse.protocols.wire import JSON, WireAnswer, WireRequest
@@ -94,7 +98,9 @@ def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
     doors: list[tuple[str, Door]] = []
     if merchants:
         unitpay, intellectmoney, rest = _unitpay(house), _intellectmoney(house), _rest(house)
-        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney), ("/v1", rest), ("/v1/*", rest)]
+        doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney)]
+        registry = _registries(house, rest.allowances)
+        doors += [("/v1/registries", registry), ("/v1/registries/*", registry), ("/v1", rest), ("/v1/*", rest)]
     if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
         doors += [
             (f"{CALLBACKS}{name}", CallbackDoor(connector, hearing(house), lambda: house.installation.quarantined))
@@ -134,6 +140,11 @@ def _rest(house: House) -> RestDoor:
         per_s=house.settings.requests_per_s,
         burst=house.settings.requests_burst,
     )
+
+
+def _registries(house: House, allowances: Allowances) -> RegistryDoor:
+    members = accepted_member_ids(load_sbp_members(house.settings.sbp_members))
+    return RegistryDoor(Terms(house.desk, house.settings.minimums), How(members), allowances)
 
 
 async def openapi_page(request: WireRequest) -> WireAnswer:

@@ -16,10 +16,11 @@ from functools import partial
 from typing import Any, Final
 
 from disburse.connectors.webhooks import WebhookTransport
+from disburse.hints import Hint
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.events import CHANNEL
 from disburse.storage.database import assert_no_transaction
-from disburse.wiring import Hint, House, listening
+from disburse.wiring import House, listening
 from disburse.workers.courier import DEFAULT_LIMITS, Courier, CourierLimits, Post
 from disburse.workers.news import NewsWatch
 
@@ -71,7 +72,7 @@ async def outgoing(
 
     A house in quarantine posts nothing: what a restored database takes for news was told before it was restored.
     """
-    hint, wakes = Hint(house, CHANNEL), []
+    hint, wakes = Hint(house.database, house.world.clock, CHANNEL), []
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = [hint.run]
     async with contextlib.AsyncExitStack() as stack:
         if api:

@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     merchants are spread; 1 unless the database is a cluster. `processes`: of one `serve`, one for each core (at most four)
     where it is 0. `sandbox_bank_url`: use the stand-alone sandbox bank there.
     `connectors`: the providers, by name, in the order routes are tried; read by `disburse/kinds.py`.
+    `calendars`: when rails pay, `[calendars.RAIL]`; read by `disburse/calendar_settings.py`.
     `requests_per_s`, `requests_burst`: what one API key may send to `/v1`, to each process that serves it; 0 a second: no limit.
     `webhooks_to_loopback`: webhook endpoints on this machine may be called, for tests and demonstrations.
     """
@@ -74,6 +75,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     fees: dict[str, Fee] = {}
     minimums: dict[str, int] = {}
     routes: list[dict[str, Any]] = []
+    calendars: dict[str, dict[str, Any]] = {}
     providers: dict[str, dict[str, Any]] = {}
     sbp_members: list[str] = []
     bins: str | None = None
@@ -110,7 +112,7 @@ def load_settings(
     values |= _read_environment(environment)
     values |= overrides
     _refuse_unknown(values, "setting", _NAMES)
-    for table in ("fees", "minimums"):
+    for table in ("fees", "minimums", "calendars"):
         if isinstance(values.get(table), dict):
             _refuse_unknown(values[table], f"rail in [{table}]", [str(rail) for rail in Rail])
     try:

@@ -17,17 +17,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from disburse.calendar_settings import read_calendars
 from disburse.connectors.contract import Callback, Connector, Hear
 from disburse.connectors.sandbox import BOOK as BANK_BOOK
 from disburse.domain.outcomes import Verdict
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import TEST_CURRENCY, Limit, Price, Route
+from disburse.hints import Hint
 from disburse.kinds import alerting, make_connectors
 from disburse.operations.desk import DUE, FINAL, Batches, Desk
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.installation import Installation, is_new, open_installation, wait_for_witness
 from disburse.operations.providers import Providers
+from disburse.operations.registry_rules import Terms
 from disburse.operations.witness import Word
 from disburse.routing_settings import check, read_routing
 from disburse.settings import Settings
@@ -40,9 +43,10 @@ from disburse.storage.statement import rehearse
 from disburse.storage.vault import Vault
 from disburse.workers.housekeeper import AGAIN_S, SEEN_EVERY_S, Housekeeper
 from disburse.workers.inquirer import Inquirer, InquirerLimits
-from disburse.workers.pace import Pace
 from disburse.workers.pulse import Pulse
+from disburse.workers.registrar import Registrar
 from disburse.workers.sender import Sender, SenderLimits
+from disburse.workers.timekeeper import LOOK_EVERY_S, Timekeeper
 from disburse.workers.watch import Watch
 
 __all__ = ["BANK_BOOK", "DATABASE", "KEYS", "Gauges", "House", "KeyFileMissing", "Rhythm", "hearing", "listening", "make_desk", "open_house", "routes_of", "working"]
@@ -53,8 +57,6 @@ WARM = 4
 """Connections that are opened and taught before they are needed: the loops of one process seldom need more at once."""
 REST_S = 0.002
 """After a transaction of several commands its writer rests so long: fewer, larger transactions (docs/performance.md)."""
-HINT_S = 0.05
-"""At most one NOTIFY of a kind from a process in so long: each is a transaction, and wakes every process."""
 
 
 def _nothing(*_: Any) -> None:
@@ -77,13 +79,14 @@ class Gauges:
 class Rhythm:
     """How often loops look for work when nobody wakes them, in seconds, and how much a sender and an inquirer take at a time.
 
-    `poll_s`: sender and inquirer; `watch_s`: doors; `pulse_s`: what providers are like; `house_s`: housekeeping.
+    `poll_s`: sender and inquirer; `watch_s`: doors; `pulse_s`: what providers are like; `house_s`: housekeeping; `time_s`: the timekeeper.
     """
 
     poll_s: float = 0.25
     watch_s: float = 0.2
     pulse_s: float = 1.0
     house_s: float = SEEN_EVERY_S
+    time_s: float = LOOK_EVERY_S
     claims: int = 500
     questions: int = 200
 
@@ -130,6 +133,7 @@ async def open_house(
     data = Path(settings.data)
     gauges = gauges or Gauges()
     read_routing(settings)  # what is wrong with it is said before anything is started
+    read_calendars(settings.calendars)
     async with contextlib.AsyncExitStack() as stack:
         server, dsn = await _database_address(settings, data, stack)
         await migrate(dsn)
@@ -178,6 +182,7 @@ def make_desk(
         rules=routing.rules,
         providers=Providers(database, world.clock, routing.terms_of(connectors)),
         absence=absence_of(connectors.values()),
+        calendars=read_calendars(settings.calendars),
     )
     desk.on_applied = gauges.applied
     desk.on_alert = gauges.alerted
@@ -245,25 +250,6 @@ def absence_of(connectors: Iterable[Connector]) -> dict[str, float]:
     return {name: seconds for name, seconds in promised.items() if seconds is not None}
 
 
-class Hint:
-    """Coalesced NOTIFY: however often it is rung, one goes out in a while. Losing one costs a polling interval."""
-
-    def __init__(self, house: House, channel: str) -> None:
-        self._house = house
-        self._channel = channel
-        self._pace = Pace(house.world.clock, 3600)
-
-    def ring(self) -> None:
-        self._pace.wake()
-
-    async def run(self) -> None:
-        while True:
-            await self._pace.rest()
-            with contextlib.suppress(Exception):  # a hint: whatever is wrong with the database, others report it
-                await self._house.database.notify(self._channel)
-            await self._house.world.clock.sleep(HINT_S)
-
-
 @contextlib.asynccontextmanager
 async def working(
     house: House, *, api: bool, workers: bool, rhythm: Rhythm = Rhythm()
@@ -275,7 +261,7 @@ async def working(
     check(read_routing(house.settings), house.desk.routes)
     desk, world = house.desk, house.world
     tasks: list[asyncio.Task[None]] = []
-    due, final = Hint(house, DUE), Hint(house, FINAL)
+    due, final = Hint(house.database, house.world.clock, DUE), Hint(house.database, house.world.clock, FINAL)
     desk.on_due, desk.on_final = due.ring, final.ring
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = [due.run, final.run]  # called once every connector has started
     paying: list[Callable[[], Coroutine[Any, Any, None]]] = []  # those that end when the database turns out to have lost something
@@ -298,13 +284,13 @@ async def working(
             for connector in house.connectors.values():
                 if not connector.capabilities.sends:
                     alerting(house.gauges.alerted)(connector.name, "no_certificate")
-            sender, inquirer, housekeeper = make_workers(house, rhythm)
+            sender, inquirer, housekeeper, timekeeper = make_workers(house, rhythm)
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            paying += [inquirer.run, housekeeper.run, pulse.run]
+            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run, make_registrar(house).run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         sending = [asyncio.create_task(loop()) for loop in paying]
@@ -314,13 +300,11 @@ async def working(
         yield tasks
 
 
-def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper]:
+def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper, Timekeeper]:
     """One of each, under one name that no other process has."""
     worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
-    limits = SenderLimits(
-        window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s
-    )
+    limits = SenderLimits(window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s)
     inquirer = Inquirer(
         house.desk, house.connectors, house.world, worker, shards=shards,
         limits=InquirerLimits(batch=rhythm.questions, call_s=settings.call_s, poll_s=rhythm.poll_s), asked=house.gauges.asked,
@@ -334,7 +318,14 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
         Sender(house.desk, house.connectors, house.world, worker, shards=shards, limits=limits, called=called),
         inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
+        Timekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.time_s),
     )  # fmt: skip
+
+
+def make_registrar(house: House) -> Registrar:
+    """The loop that carries registries out."""
+    name = f"{house.place}-{house.world.random.bytes(4).hex()}"
+    return Registrar(Terms(house.desk, house.settings.minimums), house.world, name, shards=list(range(house.settings.buckets)))
 
 
 def hearing(house: House) -> Hear:

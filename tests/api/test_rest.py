@@ -163,13 +163,13 @@ async def test_balances(shop: Program) -> None:
     """Balances tell what is available, held, in flight and in doubt, by currency; a merchant without money has none."""
     await shop.made_one(destination=CARD_TO)
     rub = {"held": "40.00", "available": "99960.00", "in_flight": "0.00", "in_doubt": "0.00"}
-    assert (await shop.ask("GET", "/v1/balances")).json == {"items": [_in_rub(rub)]}
+    assert (await shop.ask("GET", "/v1/balances")).json == {"items": [_in_rub(rub)], "at": None}
     (opened,) = await shop.house.claim()
     await shop.house.tell(opened, Unknown("timeout"))
     rub |= {"held": "30.00", "in_doubt": "10.00"}
-    assert (await shop.ask("GET", "/v1/balances")).json == {"items": [_in_rub(rub)]}
+    assert (await shop.ask("GET", "/v1/balances")).json == {"items": [_in_rub(rub)], "at": None}
     poor = Program(shop.house, await shop.house.merchant("poor@example.com", funds="0"), shop.served)
-    assert (await poor.ask("GET", "/v1/balances")).json == {"items": []}
+    assert (await poor.ask("GET", "/v1/balances")).json == {"items": [], "at": None}
 
 
 def _in_rub(amounts: dict[str, str]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ async def test_only_so_many_wait(house: House) -> None:
         asyncio.create_task(door.answer(route, who, WireRequest("GET", "/v1/events", b"after=1&wait=30", {}, b"")))
         for who in (first, first, second)
     ]
-    while len(house.desk.news.waiting()) < 2:
+    while door._waiting.total() < 3:
         await asyncio.sleep(0)
     for who in (first, second):
         with pytest.raises(Refused) as refused:

@@ -86,4 +86,4 @@ def test_a_broken_day(tmp_path: Path) -> None:
         assert broken[0]["invariant"] in {one["invariant"] for one in json.loads(again.stdout)["violations"]}
 
 
-BUG = "timeout_is_not_sent"
+BUG = "doubt_is_failure"

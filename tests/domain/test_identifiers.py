@@ -17,6 +17,7 @@ from disburse.domain.identifiers import (
     base_of,
     end_to_end_id,
     payout_id,
+    payout_ids,
     read_end_to_end_id,
     shard_of_lookup,
     shard_of_payout,
@@ -206,3 +207,10 @@ def test_any_text_is_read_or_not(text: str) -> None:
     """Reading never raises, whatever a provider sends."""
     read = read_end_to_end_id(text)
     assert read is None or (0 <= read[0] < SHARDS and text.startswith(read[1]))
+
+
+def test_many_ids_of_one_moment() -> None:
+    """Ids made together are those that would have been made one by one."""
+    noise = bytes(range(30))
+    now = datetime(2026, 11, 22, 7, 0, tzinfo=UTC)
+    assert payout_ids(1023, now, noise, 3) == [payout_id(1023, now, noise[at : at + 10]) for at in (0, 10, 20)]

@@ -271,7 +271,9 @@ def _value(hint: Any, text: str, depth: int) -> Any:
         return {"name": _value(inner[1], text, depth)}
     if origin is not None and issubclass(origin, collections.abc.Collection):
         made = [_value(inner[0], text, depth)] if depth < DEEPEST else []
-        return made if issubclass(list, origin) else origin(made)
+        if issubclass(list, origin):
+            return made
+        return set(made) if issubclass(set, origin) else origin(made)  # the abstract Set cannot be made
     if hint in PLAIN:
         return PLAIN[hint]
     if hint is str or getattr(hint, "__supertype__", None) is str:

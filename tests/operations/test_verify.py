@@ -14,6 +14,8 @@ from disburse.domain.ports import World
 from disburse.operations.verify import BookSize, Deed, Report, UnreadableBook, read_bank_book, verify
 from disburse.storage.database import Database
 from disburse.storage.verify import CHECKS
+from tests.operations import verify_rules
+from tests.operations.verify_rules import by_rules
 from tests.operations.verify_town import Town, populate
 
 
@@ -22,6 +24,7 @@ async def town(database: Database, world: World) -> Town:
     """Payouts that went every way there is, by the real operations."""
     town = Town(database, world)
     await populate(town)
+    await by_rules(town, database)
     return town
 
 
@@ -51,7 +54,7 @@ async def test_a_healthy_town_holds(database: Database, town: Town) -> None:
     """Every outcome, second attempts, returns and frozen payouts leave books in which every check holds, the bank's too."""
     report = await verify(database, deeds=lambda: town.deeds)
     assert report.holds, report.findings
-    assert report.rows["payouts"] == len(town.ids) == 47
+    assert report.rows["payouts"] == len(town.ids) == 56
     assert report.rows["frozen"] == 8
     assert report.book == BookSize(payments=21, returns=4, unsettled=1)
     assert set(report.checks) > {check.name for check in CHECKS}
@@ -61,7 +64,8 @@ async def test_the_town_has_every_state(doctor: asyncpg.Connection, town: Town) 
     """The healthy town is no small talk: it has every state that payouts and attempts can be in today."""
     payouts = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM payouts")}
     assert payouts == {
-        "created", "unfunded", "queued", "in_flight", "in_doubt", "paid", "failed", "cancelled", "expired", "returned",
+        "created", "unfunded", "awaiting_approval", "scheduled", "queued", "in_flight", "in_doubt", "paid", "failed", "cancelled",
+        "expired", "returned",
     }  # fmt: skip
     attempts = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM attempts")}
     assert attempts == {"due", "open", "accepted", "unknown", "settled", "rejected", "not_sent"}
@@ -409,6 +413,7 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
     "requests that may be rewritten": (
         "GRANT UPDATE ON requests TO disburse_app", "L5 books and events are append-only", 0,
     ),
+    **verify_rules.DAMAGES,
 }  # fmt: skip
 
 
@@ -439,7 +444,7 @@ def test_every_check_was_shown_to_fail() -> None:
 
 async def test_all_are_counted_and_some_are_shown(database: Database, town: Town, doctor: asyncpg.Connection) -> None:
     """A finding counts every offending row and shows a few, in words and without what belongs to payees."""
-    await doctor.execute("UPDATE payouts SET number = number + 1000 WHERE merchant_id = 1 AND state <> 'paid'")
+    await doctor.execute("UPDATE payouts SET number = number + 1000 WHERE merchant_id = 1 AND state NOT IN ('paid', 'unfunded')")
     (finding,) = (await verify(database)).findings
     assert finding.count > len(finding.examples) == 5
     assert finding.sentence.startswith("A merchant's payouts are numbered")

@@ -150,15 +150,15 @@ def test_what_days_add_up_to() -> None:
 def test_enough_is_enough(server: Callable[[str], str], template: str) -> None:
     """Days come as they are asked for, in order, and no more are begun once enough of them broke something."""
     urls = server("DATABASE").replace("DATABASE", "{}")
-    found = [(one.seed, bool(one.violations)) for one in run(range(10, 20), urls, jobs=1, options=QUIET, enough=2)]
-    assert found == [(seed, False) for seed in range(10, 20)]
+    found = [(one.seed, bool(one.violations)) for one in run(range(10, 13), urls, jobs=1, options=QUIET, enough=2)]
+    assert found == [(seed, False) for seed in range(10, 13)]
     hated = replace(QUIET, heard=hates)
-    assert [one.seed for one in run(range(10, 20), urls, jobs=1, options=hated, enough=2)] == [10, 11]
+    assert [one.seed for one in run(range(10, 13), urls, jobs=1, options=hated, enough=2)] == [10, 11]
 
 
 def test_days_side_by_side_are_the_same_days(server: Callable[[str], str], backend: Backend) -> None:
     """Days that several processes live, each on a database of its own, are those that one lives after the other."""
     urls = server("DATABASE").replace("DATABASE", "{}")
-    together = {one.seed: one.trace for one in run(range(30, 34), urls, jobs=2, options=QUIET)}
-    assert together == {seed: one(seed, backend, QUIET).trace for seed in range(30, 34)}
-    assert len(set(together.values())) == 4
+    together = {one.seed: one.trace for one in run(range(30, 32), urls, jobs=2, options=QUIET)}
+    assert together == {seed: one(seed, backend, QUIET).trace for seed in range(30, 32)}
+    assert len(set(together.values())) == 2

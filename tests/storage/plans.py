@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +88,7 @@ def literal(value: Any, kind: str) -> str:
             return f"'{value}'::{kind}"
         case bytes():
             return f"'\\x{value.hex()}'::{kind}"
-        case str() | UUID() | datetime():
+        case str() | UUID() | datetime() | date():
             return "'" + str(value).replace("'", "''") + f"'::{kind}"
         case _:
             return f"ARRAY[{', '.join(literal(one, kind.removesuffix('[]')) for one in value)}]::{kind}"

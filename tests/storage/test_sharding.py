@@ -20,6 +20,7 @@ import pytest
 
 from disburse.domain.destinations import read_card
 from disburse.domain.identifiers import base_of
+from disburse.domain.limits import Limit, Period, limits_text
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.domain.outcomes import (
@@ -59,7 +60,7 @@ CARD = read_card("4111111111111111", luhn=True)
 HOT = {
     "merchants", "merchant_settings", "lookups", "tokens", "payouts", "expiries", "attempts", "postings", "balances", "top_ups",
     "events", "evidence", "mismatches", "routings", "provider_operations",
-    "idempotency_keys", "api_keys", "payees", "payee_destinations",
+    "idempotency_keys", "schedules", "limit_uses", "limit_counters", "api_keys", "payees", "payee_destinations",
 }  # fmt: skip
 
 FULL = """
@@ -104,6 +105,13 @@ INSERT INTO provider_operations (connector, reference, payout_id, number, at, ac
     SELECT 'sandbox', '{shard}-' || n, md5({shard} || 'p' || n)::uuid, 1, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
 INSERT INTO idempotency_keys (shard, merchant_id, key_digest, fingerprint, payout_id, at, actor)
     SELECT {shard}, {first} + 1 + n % 100, sha256(('{shard}' || n)::bytea), '\\x00', md5({shard} || 'p' || n)::uuid, 'epoch', 'bulk' FROM generate_series(1, 20000) AS n;
+INSERT INTO schedules (shard, payout_id, merchant_id, execute_at, look_at, done_at)
+    SELECT {shard}, md5({shard} || 'p' || n)::uuid, {first} + 1 + n % 100, t, t, CASE WHEN n % 2 = 0 THEN t END
+    FROM generate_series(1, 10000) AS n, LATERAL (SELECT now() + n * interval '1 min' AS t) AS x;
+INSERT INTO limit_uses (shard, payout_id, merchant_id, currency, amount_minor, rail, payee, on_day)
+    SELECT {shard}, md5({shard} || 'p' || n)::uuid, {first} + 1 + n % 100, 'RUB', 1000, 'card', '\\x00', 'epoch' FROM generate_series(1, 20000) AS n;
+INSERT INTO limit_counters (shard, merchant_id, currency, period, starts_on, scope, payouts, amount_minor)
+    SELECT {shard}, {first} + 1 + n % 100, 'RUB', 'day', 'epoch', 'payee:' || n, 1, 1000 FROM generate_series(1, 20000) AS n;
 INSERT INTO api_keys (shard, key_id, merchant_id, name, key_digest, ending, created_at, actor)
     SELECT {shard}, md5({shard} || 'k' || n)::uuid, {first} + 1 + n % 100, 'k', sha256(('{shard}' || n)::bytea), '', 'epoch', 'bulk' FROM generate_series(1, 2000) AS n;
 INSERT INTO payees (shard, payee_id, merchant_id, reference, created_at, actor)
@@ -197,7 +205,22 @@ class Life:
         await desk.cancel(merchant, desk.act(merchant, created.payout_id, "test"))
         await self.expiring(created)
         await self.keyed()
+        await self.rules()
         await self.beside_payouts()
+
+    async def rules(self) -> None:
+        """A payout that limits count and give back, and one that waits for its time."""
+        house, merchant, limits = self.house, self.merchant, limits_text([Limit(Period.DAY, "all", "RUB", 10**9, 10**6)])
+        await set_merchant(house.database, merchant, {"limits": limits}, at=house.world.clock.now(), actor="test")
+        counted = await self.made("counted")
+        await self.desk.cancel(merchant, self.desk.act(merchant, counted.payout_id, "test"))
+        draft = replace(self.draft("at its time"), execute_at=house.world.clock.now() - timedelta(days=1))
+        assert isinstance(await self.desk.create(merchant, draft), Found)
+        await self.desk.timely.keep_time(self.shard, "worker:w")
+        (timed,) = await self.desk.states(self.shard, [draft.payout_id])
+        assert timed.state is PayoutState.QUEUED
+        await self.desk.cancel(merchant, self.desk.act(merchant, timed.payout_id, "test"))
+        await set_merchant(house.database, merchant, {"limits": "[]"}, at=house.world.clock.now(), actor="test")
 
     async def beside_payouts(self) -> None:
         """Keys that are made, used and ended; payees that are saved, found and paid; what the merchant had."""
@@ -215,7 +238,7 @@ class Life:
         for before in (None, 2**127):
             await payees.list_payees(desk, merchant, before, 10)
         for ago in (timedelta(), timedelta(days=3)):
-            assert await balances_as_of(self.house.database, merchant, self.house.world.clock.now() - ago)
+            await balances_as_of(self.house.database, merchant, self.house.world.clock.now() - ago)
 
     async def keyed(self) -> None:
         """A payout with a key, again, refused, executed, cancelled and listed."""
@@ -370,7 +393,7 @@ async def keys_of(dsn: str) -> dict[str, list[str]]:
     return {row[0].removeprefix("disburse."): row[1] for row in rows}
 
 
-ALL_OF_IT = {"lookups": 3, "tokens": 2, "payouts": 2, "attempts": 2, "expiries": 2, "top_ups": 3, "idempotency_keys": 3}
+ALL_OF_IT = {"lookups": 3, "tokens": 2, "payouts": 2, "attempts": 2, "expiries": 2, "top_ups": 3, "idempotency_keys": 3, "limit_counters": 6}
 """How many columns of an index a reading must be searched by, where it is not two."""
 
 

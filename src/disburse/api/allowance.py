@@ -8,7 +8,7 @@ live here: who asks. Each process counts for itself: with four of them a key may
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +23,7 @@ class Standing:
     """Where a key stands after a request. `wait_s`: seconds until the next one is let through, 0 when this one was."""
 
     wait_s: int
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
 
 
 class Allowances:

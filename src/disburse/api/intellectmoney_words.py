@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from disburse.api.kernel import Why
 from disburse.domain.destinations import BadDestination, Rail
+from disburse.domain.limits import LimitReached
 from disburse.domain.money import BadAmount, BadCurrency
 from disburse.domain.payout import PayoutState
 from disburse.domain.refusals import Refusal
@@ -62,6 +63,8 @@ def refused(refusal: Refusal) -> NotHandled:
             return NotHandled("BAD_CURRENCY", str(refusal))
         case NoSuchPayout():  # an unknown id and somebody else's read the same (section 7)
             return NotHandled("UNKNOWN_OPERATION", "There is no operation with this PayoutOperationId.")
+        case LimitReached():
+            return NotHandled("LIMIT_REACHED", str(refusal))
         case _:
             return NotHandled("REFUSED", str(refusal))
 

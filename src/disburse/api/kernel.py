@@ -129,7 +129,7 @@ class Kernel:
         headers = _read_headers(scope["headers"])
         body, extra = b"", _NONE
         try:
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, route.body_limit or self._body_limit)
             request = WireRequest(scope["method"], path, scope["query_string"], headers, body)
             answer = await self._answer(route, request)
             route.answered(self._clock.monotonic() - began)
@@ -159,12 +159,11 @@ class Kernel:
             await send({"type": "http.response.body", "body": b""})
             return
         sending, gone = asyncio.create_task(_pump(pieces, send)), asyncio.create_task(_until_gone(receive))
+        gone.add_done_callback(lambda _: sending.cancel())
         try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+            (ended,) = await asyncio.gather(sending, return_exceptions=True)
         finally:
-            for task in (sending, gone):
-                task.cancel()
-            ended, _ = await asyncio.gather(sending, gone, return_exceptions=True)
+            gone.cancel()
         if isinstance(ended, Exception):
             self._report(route, "broken", ended)
 
@@ -175,22 +174,22 @@ class Kernel:
                 return route
         return self._nowhere
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
         """The whole body. Raises _Refused, and _Gone when the peer hangs up first."""
         if "content-encoding" in headers or headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise _Refused("bad_encoding")
         length = headers.get("content-length")
         if length is None and "transfer-encoding" not in headers and "expect" not in headers:
             return b""  # HTTP/1.1: without either there is no body
-        if length is not None and not _within(length, self._body_limit):
+        if length is not None and not _within(length, limit):
             raise _Refused("too_large")
         message = await receive()  # comes at once if there is no body or it came along with the headers
         body: bytes = message.get("body", b"")
-        if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= self._body_limit:
+        if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit:
             return body
-        return await self._rest_of_body(message, receive)
+        return await self._rest_of_body(message, receive, limit)
 
-    async def _rest_of_body(self, message: Message, receive: Receive) -> bytes:
+    async def _rest_of_body(self, message: Message, receive: Receive, limit: int) -> bytes:
         body = bytearray()
         try:
             async with self._clock.timeout(self._body_within_s):
@@ -200,7 +199,7 @@ class Kernel:
                     part = message.get("body", b"")
                     body += part
                     self._arriving += len(part)
-                    if len(body) > self._body_limit:
+                    if len(body) > limit:
                         raise _Refused("too_large")
                     if self._arriving > self._bodies_at_most:
                         raise _Refused("overloaded")
@@ -274,12 +273,13 @@ class _Refused(Exception):
 class _Route:
     """One way in: its door, its name in logs and metrics, and where its seconds are told."""
 
-    __slots__ = ("answered", "bounds_itself", "door", "name", "refused")
+    __slots__ = ("answered", "body_limit", "bounds_itself", "door", "name", "refused")
 
     def __init__(self, name: str, door: Door, metrics: Metrics) -> None:
         self.name = name
         self.door = door
         self.bounds_itself = bool(getattr(door, "bounds_itself", False))
+        self.body_limit: int = getattr(door, "body_limit", 0)  # 0: as everywhere
         self.answered = metrics.request(name, "answered")
         self.refused = {why: metrics.request(name, why) for why in get_args(Why)}
 

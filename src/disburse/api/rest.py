@@ -44,6 +44,7 @@ from disburse.operations.balances import balances_as_of, balances_of
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
+from disburse.operations.headroom import read_headroom
 from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
 from disburse.operations.payees import DestinationRetired
 from disburse.operations.payouts import CreatePayout
@@ -59,7 +60,7 @@ ANSWER_WITHIN_S: Final = 8.0
 _BEGIN: Final = 0.75
 """The part of the time an answer may take after which no transaction is begun any more."""
 
-_PROBLEMS: Final[dict[Why, str]] = {
+PROBLEMS: Final[dict[Why, str]] = {
     "too_large": "too_large", "too_slow": "too_slow", "bad_encoding": "unsupported_media_type", "overloaded": "not_begun",
     "late": "outcome_unknown", "broken": "internal_error",
 }  # fmt: skip
@@ -98,7 +99,7 @@ class RestDoor:
         self._begin_within_s = answer_within_s * _BEGIN
         self._in_time = Within(world.clock, answer_within_s)
         self._events = EventDesk(desk, longest_s=longest_wait_s)
-        self._allowances = Allowances(world.clock, per_s=per_s, burst=burst)
+        self.allowances = Allowances(world.clock, per_s=per_s, burst=burst)
         self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
         self._api_keys = ApiKeyDesk(desk)
         self._payees = PayeeDesk(desk, accepted=accepted)
@@ -106,11 +107,11 @@ class RestDoor:
 
     async def answer(self, request: WireRequest) -> WireAnswer:
         """The answer to a request. Raises only what is our own mistake."""
-        stands = _Stands()
+        stands = Stands()
         answer = await self._judge(request, stands)
-        return _with(answer, *stands.at.headers) if stands.at is not None else answer
+        return with_headers(answer, *stands.at.headers) if stands.at is not None else answer
 
-    async def _judge(self, request: WireRequest, stands: _Stands) -> WireAnswer:
+    async def _judge(self, request: WireRequest, stands: Stands) -> WireAnswer:
         begin_by = self._clock.monotonic() + self._begin_within_s
         writes = request.method not in ("GET", "HEAD")
         try:
@@ -120,17 +121,17 @@ class RestDoor:
                 caller = await self._desk.recognition.by_api_key(bearer)
                 if caller is None:
                     raise Refused("unauthorized")
-                stands.at = self._allowances.take(caller.key_id)
+                stands.at = self.allowances.take(caller.key_id)
                 if stands.at is not None and stands.at.wait_s:
                     raise Refused("too_many_requests", after_s=stands.at.wait_s)
                 if route.room != "events":
                     return await self._serve(route, identifier, caller, request, begin_by)
             return await self._events.answer(route, caller.merchant, request)  # may wait longer than an answer takes
         except WrongMethod as wrong:
-            return _with(encode_problem(wrong), ("allow", ", ".join(wrong.allowed)))
+            return with_headers(encode_problem(wrong), ("allow", ", ".join(wrong.allowed)))
         except Refused as problem:
             answer = encode_problem(problem)
-            return _with(answer, ("www-authenticate", "Bearer")) if problem.name == "unauthorized" else answer
+            return with_headers(answer, ("www-authenticate", "Bearer")) if problem.name == "unauthorized" else answer
         except Refusal as refusal:
             return encode_problem(refused(refusal))
         except Withdrawn:
@@ -140,7 +141,7 @@ class RestDoor:
 
     def refuse(self, request: WireRequest, why: Why) -> WireAnswer:
         """The answer to a request that the door did not get, or did not answer."""
-        return encode_problem(Refused(_PROBLEMS[why]))
+        return encode_problem(Refused(PROBLEMS[why]))
 
     async def _serve(self, route: Route, identifier: str, caller: Caller, request: WireRequest, begin_by: float) -> WireAnswer:
         merchant = caller.merchant
@@ -171,6 +172,8 @@ class RestDoor:
             case "explain":
                 told = await read_story(self._desk, await self._find(merchant, identifier, begin_by))
                 return encode(200, words.explanation(told, self._clock.now()))
+            case "limits":
+                return encode(200, words.limits(merchant, await read_headroom(self._desk.database, merchant, self._clock.now())))
             case "rails":
                 return encode(200, self._rails(merchant))
             case "banks":
@@ -188,11 +191,12 @@ class RestDoor:
         draft, destination = draft_order(self._desk, merchant, order, target.destination if target is not None else None)
         name = order.destination.name if order.destination is not None else destination.name
         asked = [draft.fingerprint.hex(), draft.reference, draft.execute, name, draft.comment]
+        asked += [order.execute_at.isoformat()] if order.execute_at is not None else []
         objection = DestinationRetired() if target is not None and target.retired else self._objection(merchant, draft, destination)
         command = CreateOnce(
             draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)
         )
-        made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by)
+        made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by, ruled=merchant.ruled)
         if isinstance(made, Refusal):
             raise made
         return encode(201 if made.fresh else 200, words.payout(made.payout))
@@ -302,7 +306,7 @@ def _switched_off(merchant: Merchant) -> Refusal | None:
     return None if merchant.payouts == "on" else PayoutsOff()
 
 
-class _Stands:
+class Stands:
     """Where the key of a request stands, once that is known."""
 
     __slots__ = ("at",)
@@ -311,5 +315,5 @@ class _Stands:
         self.at: Standing | None = None
 
 
-def _with(answer: WireAnswer, *headers: tuple[str, str]) -> WireAnswer:
+def with_headers(answer: WireAnswer, *headers: tuple[str, str]) -> WireAnswer:
     return replace(answer, headers=answer.headers + headers)

@@ -6,6 +6,7 @@ All that is wrong with the fields is told at once. May not live here: whether th
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
 
@@ -43,6 +44,7 @@ SURFACE: Final = "own"
 """Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
 
 _FIELDS: Final = {"card": "number", "sbp": "phone", "webmoney": "purse", "qiwi": "wallet", "usdt": "address", "account": "account"}
+_A_YEAR: Final = timedelta(days=366)
 DETAILS: Final = {rail: [field, *(["bank"] if rail == "sbp" else ["bik"] if rail == "account" else [])] for rail, field in _FIELDS.items()}
 """What a destination needs, by rail."""
 
@@ -76,6 +78,8 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destina
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
+    if order.execute_at is not None and not _soon(order.execute_at, desk.world.clock.now()):
+        faults.append(FieldFault(field="execute_at", why="lies more than a year ahead, or further back"))
     if faults or money is None or destination is None:
         raise faulty(faults)
     draft = desk.draft(
@@ -89,8 +93,13 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destina
         actor=actor_of(merchant),
         comment=order.comment or None,
         sandbox_only=money.currency == TEST_CURRENCY,
+        execute_at=order.execute_at,
     )
     return draft, destination
+
+
+def _soon(at: datetime, now: datetime) -> bool:
+    return abs(at.year - now.year) <= 2 and abs(at - now) <= _A_YEAR
 
 
 def read_money(text: str, currency: str, faults: list[FieldFault], *, at: str, of: str) -> Money | None:

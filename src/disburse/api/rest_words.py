@@ -13,15 +13,18 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from disburse.domain.ledger import AVAILABLE, HELD
+from disburse.domain.limits import LimitReached
+from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money, minor_text
 from disburse.domain.payout import Payout, PayoutState, WrongState
 from disburse.domain.refusals import Refusal
 from disburse.operations.api_keys import ApiKeyEnded, NoSuchApiKey, OwnApiKey, TooManyApiKeys
 from disburse.operations.explain import Story, explain
+from disburse.operations.headroom import Headroom
 from disburse.operations.keyed import KeyReused, NotExecutable, ReferenceReused, Remembered
 from disburse.operations.listing import Page, TopUpRow
 from disburse.operations.payees import NoSuchDestination, NoSuchPayee, PayeeReused, TooManyDestinations
-from disburse.operations.payouts import InsufficientFunds, NoSuchPayout
+from disburse.operations.payouts import EXPIRING, InsufficientFunds, NoSuchPayout
 from disburse.operations.webhooks import NoSuchEvents, NoSuchWebhook, ResendUnderWay, TooManyWebhooks
 from disburse.protocols import rest_messages as m
 from disburse.protocols.rest import write_cursor
@@ -55,7 +58,7 @@ _NAMES: Final[dict[type[Refusal], str]] = {
     NoSuchPayee: "not_found", NoSuchDestination: "not_found", PayeeReused: "reference_reused", TooManyDestinations: "too_many",
 }  # fmt: skip
 _TELLING: Final = (
-    InsufficientFunds, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused, NoSuchEvents, ResendUnderWay, TooManyWebhooks,
+    InsufficientFunds, LimitReached, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused, NoSuchEvents, ResendUnderWay, TooManyWebhooks,
     TooManyApiKeys, OwnApiKey, PayeeReused, TooManyDestinations, NoSuchDestination,
 )  # fmt: skip
 """Refusals whose own words are told; they hold nothing of what was sent."""
@@ -73,7 +76,7 @@ def refused(refusal: Refusal) -> Refused:
 
 def payout(one: Payout) -> m.Payout:
     """A payout as it stands."""
-    waits = one.state in (PayoutState.CREATED, PayoutState.UNFUNDED)
+    waits = one.state in EXPIRING
     return m.Payout(
         id=str(one.payout_id),
         reference=one.reference,
@@ -92,6 +95,7 @@ def payout(one: Payout) -> m.Payout:
         updated_at=one.updated_at,
         finished_at=one.finished_at,
         expires_at=one.expires_at if waits else None,
+        execute_at=one.execute_at if waits or one.state is PayoutState.SCHEDULED else None,
     )
 
 
@@ -144,6 +148,24 @@ def balances(books: Mapping[str, Mapping[str, int]], at: datetime | None = None)
         ],
         at=at,
     )
+
+
+def limits(merchant: Merchant, rows: list[Headroom]) -> m.Limits:
+    """A merchant's limits and what they leave."""
+    return m.Limits(time_zone=merchant.time_zone, items=[_room(one) for one in rows])
+
+
+def _room(one: Headroom) -> m.Room:
+    limit = one.limit
+    sums = [_amount(minor, limit.currency) if limit.sum_minor is not None else None
+            for minor in (limit.sum_minor or 0, one.used.amount_minor, one.left.amount_minor)]  # fmt: skip
+    counts = [number if limit.count is not None else None for number in (limit.count, one.used.payouts, one.left.payouts)]
+    return m.Room(
+        name=limit.name, period=cast(Any, str(limit.period)), scope=limit.scope, currency=limit.currency,
+        since=str(one.starts_on) if one.starts_on is not None else None,
+        sum_allowed=sums[0], sum_used=sums[1], sum_left=sums[2],
+        count_allowed=counts[0], count_used=counts[1], count_left=counts[2],
+    )  # fmt: skip
 
 
 def top_ups(rows: list[TopUpRow], limit: int) -> m.TopUps:

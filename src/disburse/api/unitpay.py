@@ -28,6 +28,7 @@ from disburse.api.unitpay_order import read_order, read_rail, read_sum
 from disburse.api.unitpay_words import CURRENCY, NO_FEE, Refused, encode_state, language_of
 from disburse.data import BinRow, SbpMember
 from disburse.domain.identifiers import unitpay_number
+from disburse.domain.limits import LimitReached, Period
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import MAX_MINOR
 from disburse.domain.ports import World
@@ -281,7 +282,11 @@ def _state(found: Found, merchant: Merchant) -> bytes:
 
 
 def _found(result: Found | Refusal) -> Found:
-    """What a create command came to. Raises Refused: 103, and -32603 for what a recognised merchant cannot meet."""
+    """What a create command came to. Raises Refused: 103 for too little money, and for a limit that leaves room another day; 122 where
+    no single payout may be so large; -32603 for what a recognised merchant cannot meet.
+    """
     if isinstance(result, Found):
         return result
+    if isinstance(result, LimitReached):
+        raise Refused(Code.NO_ROUTE if result.limit.period is Period.PAYOUT else Code.SUM_ABOVE_BALANCE)
     raise Refused(Code.SUM_ABOVE_BALANCE if isinstance(result, InsufficientFunds) else Code.INTERNAL)

@@ -64,15 +64,23 @@ class Figures:
     rss_mb: float = 0.0
 
 
-def bench(*, rounds: int = 5, seconds: float = 5.0, json_only: bool = False) -> None:
+def bench(*, rounds: int = 5, seconds: float = 5.0, json_only: bool = False, registry: int = 0) -> None:
     """Measure accepted payouts, whole lives and latencies against pgbench on the same server. Takes about eight minutes.
 
     Args:
         rounds: how often each figure is measured; medians are printed.
         seconds: how long each measurement lasts.
         json_only: print the closing JSON line alone.
+        registry: measure a registry of so many rows instead, once: planning, applying, and another merchant's massPayment meanwhile.
     """
     console = Console(stderr=json_only)
+    if registry:
+        from disburse.cli.bench_registry import measure, registry_table
+
+        found = asyncio.run(measure(registry, console))
+        console.print(registry_table(found))
+        print(json.dumps(found))
+        return
     with tempfile.TemporaryDirectory(prefix="disburse-bench-") as folder:
         figures = asyncio.run(_measure(Path(folder), rounds, seconds, console))
     ratios = _ratios(figures)

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from disburse.cli import show
+from disburse.cli.limits import policies_for_scripts
 from disburse.cli.merchants_set import NOTHING, Wanted, known_bank, merged_fees, own_fees
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, actor, group, run
 from disburse.cli.words import read_login, read_name
 from disburse.domain.fees import FeeRule
+from disburse.domain.limits import limits_of
 from disburse.domain.merchant import Merchant
 from disburse.operations.merchants import NewMerchant, add_merchant, find_merchant, set_merchant
 from disburse.storage.reports_merchant import all_merchants
@@ -84,7 +86,7 @@ def change(merchant: str, /, *, wanted: Wanted = NOTHING, place: Place = HERE) -
         Its id or login.
     """
     changes, fees = wanted.columns(), wanted.fees()
-    if not changes and not fees and wanted.sbp_bank is None:
+    if not changes and not fees and wanted.sbp_bank is None and not wanted.limit and not wanted.approval:
         raise BadUsage("There is nothing to change: name a setting. See: disburse merchant set --help.")
 
     async def work(house: House) -> Merchant:
@@ -94,6 +96,7 @@ def change(merchant: str, /, *, wanted: Wanted = NOTHING, place: Place = HERE) -
             changes["sbp_bank"] = None if wanted.sbp_bank == "none" else known_bank(wanted.sbp_bank, house)
         if fees:
             changes["fees"] = merged_fees(found.fees, fees)
+        changes.update(wanted.rules(found))
         await set_merchant(house.database, found, changes, at=house.world.clock.now(), actor=who)
         return await find_merchant(house.database, merchant)
 
@@ -163,6 +166,10 @@ def describe(merchant: Merchant) -> dict[str, Any]:
         "language": merchant.language,
         "eshop_id": merchant.eshop_id,
         "project_id": merchant.project_id,
+        "time_zone": merchant.time_zone,
+        "execute_unfunded": merchant.execute_unfunded,
+        "limits": {one.name: one.allows() for one in limits_of(merchant.limits)},
+        "approvals": policies_for_scripts(merchant),
         "fees": {rail: asdict(rule) for rail, rule in own_fees(merchant.fees).items()},
     }
 
@@ -171,8 +178,11 @@ def _print(merchant: Merchant) -> None:
     shown = describe(merchant)
     fees = ", ".join(_fee_text(rail, rule) for rail, rule in own_fees(merchant.fees).items())
     rows = [
-        (field.replace("_", " "), _yes_no(value)) for field, value in shown.items() if field not in ("name", "fees")
+        (field.replace("_", " "), _yes_no(value)) for field, value in shown.items() if field not in ("name", "fees", "limits", "approvals")
     ]
+    limits = ", ".join(f"{name} {allows}" for name, allows in shown["limits"].items())
+    approvals = ", ".join(f"{one['persons']} above {one['above']} {one['currency']} by {one['rail']}" for one in shown["approvals"])
+    rows += [("limits", limits or "none"), ("approvals", approvals or "none")]
     show.facts([*rows, ("fees", fees or "those of the installation")], title=merchant.name)
 
 

@@ -10,9 +10,12 @@ import msgspec
 from cyclopts import Parameter
 
 from disburse.cli.mistakes import BadUsage
-from disburse.cli.words import read_fee, read_name
+from disburse.cli.words import read_approval, read_fee, read_limit, read_name, read_zone
 from disburse.data import accepted_member_ids, load_sbp_members
 from disburse.domain.fees import FeeRule
+from disburse.domain.limits import limits_of, limits_text
+from disburse.domain.merchant import Merchant
+from disburse.domain.policies import policies_of, policies_text
 from disburse.wiring import House
 
 LONGEST_ANSWER_WAIT_S: Final = 6.0
@@ -54,6 +57,17 @@ class Wanted:
         Parameter(help="RAIL=BPS[:MIN[:MAX]], basis points and minor units; RAIL=default takes it back.", negative=""),
     ] = None
 
+    time_zone: Annotated[str | None, Parameter(help="Whose days and months limits count, such as Europe/Moscow.")] = None
+    limit: Annotated[
+        list[str] | None,
+        Parameter(help="PERIOD[/RAIL|/payee]:CURRENCY=SUM or =#COUNT, PERIOD is payout, day or month; =none takes it away.", negative=""),
+    ] = None
+    approval: Annotated[
+        list[str] | None,
+        Parameter(help="RAIL|any:CURRENCY:ABOVE=PERSONS: payouts above need so many operators' yes; =0 takes it away.", negative=""),
+    ] = None
+    execute_unfunded: Annotated[bool | None, Parameter(help="Execute payouts that lacked money once there is some.")] = None
+
     def columns(self) -> dict[str, Any]:
         """The columns to change, but for bank and fees, which need the installation. Raises BadUsage."""
         plain: dict[str, Any] = {
@@ -65,12 +79,26 @@ class Wanted:
             "payout_id_as_number": self.payout_id_as_number,
             "json_by_default": self.json_by_default,
             "language": self.language,
+            "time_zone": read_zone(self.time_zone) if self.time_zone is not None else None,
+            "execute_unfunded": self.execute_unfunded,
         }
         changes = {column: value for column, value in plain.items() if value is not None}
         if self.state_word is not None:
             changes["state_word"] = None if self.state_word == "auto" else self.state_word
         if self.eshop_id is not None:
             changes["eshop_id"] = _eshop_id(self.eshop_id)
+        return changes
+
+    def rules(self, merchant: Merchant) -> dict[str, str]:
+        """The columns of limits and approvals, with those that are named. Raises BadUsage."""
+        changes: dict[str, str] = {}
+        limits, policies = list(limits_of(merchant.limits)), list(policies_of(merchant.policies))
+        for one in self.limit or ():
+            limits = read_limit(one, limits)
+            changes["limits"] = limits_text(limits)
+        for one in self.approval or ():
+            policies = read_approval(one, policies)
+            changes["policies"] = policies_text(policies)
         return changes
 
     def fees(self) -> dict[str, FeeRule | None]:

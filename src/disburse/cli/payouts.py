@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from disburse.cli import show
+from disburse.cli import show, subjects
 from disburse.cli.place import HERE, Place, group, run
 from disburse.cli.second_yes import for_scripts, state
 from disburse.domain.attempt import Attempt
@@ -17,6 +17,7 @@ from disburse.domain.routing import Decision
 from disburse.operations.explain import Explanation, find_payout, read_outlook, read_story
 from disburse.operations.explain import explain as explain_story
 from disburse.operations.explain_routing import decision_for_scripts
+from disburse.operations.payouts import EXPIRING
 from disburse.storage.reports_payout import Story
 from disburse.wiring import House
 
@@ -104,7 +105,9 @@ def describe(told: Story) -> dict[str, Any]:
         "created_at": show.stamp(payout.created_at),
         "updated_at": show.stamp(payout.updated_at),
         "finished_at": show.stamp(payout.finished_at),
-        "expires_at": show.stamp(payout.expires_at) if not told.attempts else None,
+        "expires_at": show.stamp(payout.expires_at) if payout.state in EXPIRING else None,
+        "execute_at": show.stamp(payout.execute_at),
+        "approvals": [subjects.for_scripts(one) for one in told.approvals],
         "attempts": [_attempt(one) for one in told.attempts],
         "requests": [for_scripts(one) for one in told.requests],
     }
@@ -140,6 +143,7 @@ def _print(told: Story) -> None:
             ("reference", f"{payout.reference} ({payout.surface})" if payout.reference is not None else payout.surface),
             ("payoutId", unitpay_number(payout.number, payout.merchant_id)),
             ("created", show.moment(payout.created_at)),
+            ("to be sent at", show.moment(payout.execute_at) if payout.execute_at is not None else None),
             ("finished", show.moment(payout.finished_at)),
         ],
         title=f"Payout {payout.payout_id}",
@@ -151,6 +155,8 @@ def _print(told: Story) -> None:
             for one in told.attempts
         ]  # fmt: skip
         show.table(("attempt", "state", "through", "end-to-end id", "provider's reference", "reason"), rows)
+    for approval in told.approvals:
+        subjects.print_one(approval)
     if told.requests:
         asked = [
             (one.request.request_id, f"attempt {one.request.attempt}: {one.request.outcome}", one.asker,

@@ -11,7 +11,7 @@ provider. So `repr`, `str` and every refusal here are masked, and a Destination 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn, SupportsIndex
 
@@ -106,12 +106,12 @@ class Destination:
         folded = " ".join(spaced.split())
         if not 2 <= len(folded) <= 50:
             raise BadDestination(self.rail, "name", "has not 2 to 50 characters")
-        return replace(self, name=folded)
+        return Destination(self.rail, self.number, self.bank, folded, self.network)
 
     def to_bytes(self) -> bytes:
         """The bytes to seal: a version byte, then each field as two length bytes and UTF-8 (length 65535: None)."""
-        parts = [b"\x01"]
-        for field in (self.rail.value, self.number, self.bank, self.name, self.network):
+        parts = [_RAIL_BYTES[self.rail]]
+        for field in (self.number, self.bank, self.name, self.network):
             if field is None:
                 parts.append(b"\xff\xff")
             else:
@@ -133,6 +133,10 @@ class Destination:
     def fingerprint_text(self) -> bytes:
         """What a keyed fingerprint is taken over: rail, number and bank, so that one payee spelled two ways is one."""
         return f"destination:1|{self.rail}|{self.number}|{self.bank or ''}".encode()
+
+
+_RAIL_BYTES: Final = {rail: b"\x01" + len(rail.value).to_bytes(2, "big") + rail.value.encode() for rail in Rail}
+"""How the bytes of a destination begin."""
 
 
 def _fields(encoded: bytes) -> list[str | None]:

@@ -17,6 +17,8 @@ class Merchant:
 
     `fees` by rail, JSON text of `{rail: [basis points, minimum minor, maximum minor or null]}`; a rail it does not name has
     the installation's fee. `answer_wait_ms`: how long a massPayment call may wait for a final state.
+    `limits` and `policies` of approval are JSON text (`domain/limits.py`, `domain/policies.py`); limits count days and months of
+    `time_zone`. `execute_unfunded`: payouts that lacked money are executed once there is some.
     """
 
     shard: int
@@ -41,9 +43,18 @@ class Merchant:
     bearer_digest: bytes
     api_key_digest: bytes
     sign_key_sealed: bytes
+    time_zone: str = "UTC"
+    limits: str = "[]"
+    policies: str = "[]"
+    execute_unfunded: bool = False
 
     def __repr__(self) -> str:
         return f"Merchant({self.merchant_id})"
+
+    @property
+    def ruled(self) -> bool:
+        """Whether limits or policies concern its payouts."""
+        return self.limits != "[]" or self.policies != "[]"
 
     def fee_rule(self, rail: str, installation: Mapping[str, FeeRule]) -> FeeRule:
         """The fee of a rail: the merchant's own, else the installation's, else none."""

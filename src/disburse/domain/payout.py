@@ -135,7 +135,11 @@ def advance(state: PayoutState, step: Step) -> PayoutState:
 
 @dataclass(slots=True)
 class Payout:
-    """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown."""
+    """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown.
+
+    `execute_at` (when it is to be sent, if a time was asked for) and `payee` (the digest of where its money goes) are read with a
+    payout that may still be executed (`storage/payouts.by_id`, `by_base`); whoever claims it does not need them.
+    """
 
     shard: int
     payout_id: UUID
@@ -164,6 +168,8 @@ class Payout:
     finished_at: datetime | None
     first_event: int
     last_event: int
+    execute_at: datetime | None = None
+    payee: bytes = b""
 
     @property
     def amount(self) -> Money:

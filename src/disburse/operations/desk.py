@@ -16,26 +16,29 @@ from uuid import UUID
 
 import structlog
 
+from disburse.domain.calendar import NO_CALENDARS, Calendars
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule, fee
 from disburse.domain.identifiers import base_of, payout_id, read_end_to_end_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
-from disburse.domain.payout import Payout
+from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Facts, Route, Rule, choose
-from disburse.operations import attempts, evidence, merchants, payouts, two_steps
+from disburse.operations import attempts, evidence, looking, merchants, payouts, two_steps
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.bell import Bell
 from disburse.operations.evidence import Applied, Heard
 from disburse.operations.group_commit import Batches, GroupCommit, in_halves
 from disburse.operations.keyed import Keyed
+from disburse.operations.looking import Look
 from disburse.operations.merchants import TopUp
-from disburse.operations.payouts import Act, CreatePayout, Found, Look
+from disburse.operations.payouts import Act, CreatePayout, Found
 from disburse.operations.providers import Providers
 from disburse.operations.recognise import TOKEN_LIFE, Recognition
 from disburse.operations.routing import Router
+from disburse.operations.timely import Timely
 from disburse.operations.two_steps import ExecuteAgain, Remember, Remembered
 from disburse.operations.witness import Witness, Word
 from disburse.storage import payouts as stored
@@ -52,8 +55,15 @@ R = TypeVar("R")
 PutOff = Callable[[Transaction, int, Sequence[tuple[UUID, int, datetime]]], Awaitable[None]]
 _log = structlog.get_logger("disburse.desk")
 
+SURFACE = "own"  # so the payouts of REST, registries and the console, and their references, stand in the books (design, section 3)
+
 DUE, FINAL = "disburse_due", "disburse_final"
 """NOTIFY channels: an attempt became due; a payout became final. Hints only."""
+
+
+def content_of(payee: bytes, amount: Money) -> bytes:
+    """What a payout's fingerprint is taken over: the same for every door, so that a reference means the same at each."""
+    return b"%s\n%d %s" % (payee, amount.minor, amount.currency.encode())
 
 
 class Desk:
@@ -73,6 +83,7 @@ class Desk:
         rules: Sequence[Rule] = (),
         providers: Providers | None = None,
         absence: Mapping[str, float] = {},
+        calendars: Calendars = NO_CALENDARS,
     ) -> None:
         self.database = database
         self.world = world
@@ -83,6 +94,7 @@ class Desk:
         self.providers = providers if providers is not None else Providers(database, world.clock, {})
         self.fees = fees
         self.absence = absence
+        self.calendars = calendars
         self.witness = Witness(database, world, installation)
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()
@@ -95,13 +107,17 @@ class Desk:
         queue = partial(batches.before, database, world.clock)
         self._create: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create, hopeful=True)
         self._execute: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute, hopeful=True)
+        # Apart, so that merchants with limits do not take the hopeful way from the others.
+        self._create_ruled: GroupCommit[CreatePayout, Found | Refusal] = queue("create", payouts.create)
+        self._execute_ruled: GroupCommit[Act, Payout | Refusal] = queue("execute", payouts.execute)
         self._cancel: GroupCommit[Act, Payout | Refusal] = queue("cancel", payouts.cancel)
-        self._look: GroupCommit[Look, Found | Refusal] = queue("look", payouts.look)
-        self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", payouts.look_again)
-        self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", payouts.look_by_id)
+        self._look: GroupCommit[Look, Found | Refusal] = queue("look", looking.look)
+        self._look_again: GroupCommit[Look, Found | Refusal] = queue("look_again", looking.look_again)
+        self._look_by_id: GroupCommit[Act, Payout | Refusal] = queue("look_by_id", looking.look_by_id)
         self._record: GroupCommit[Heard, Applied] = queue("record", self._record_heard, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
         self._remember: GroupCommit[Remember, Remembered] = queue("remember", two_steps.remember)
+        self.timely = Timely(database, world.clock, calendars, lambda: self.on_due(), self._tell_poison)
         self.keyed = Keyed(batches, database, world.clock, lambda: self.on_due())
         self._claim_hope = Hope()
 
@@ -118,20 +134,20 @@ class Desk:
         actor: str,
         comment: str | None = None,
         sandbox_only: bool = False,
+        execute_at: datetime | None = None,
     ) -> CreatePayout:
         """A payout ready to be made: everything drawn, derived and sealed, once."""
         at = self.world.clock.now()
         identifier = payout_id(merchant.shard, at, self.world.random.bytes(10))
         number, rail = merchant.merchant_id, str(destination.rail)
         payee = destination.fingerprint_text()
-        content = b"%s\n%d %s" % (payee, amount.minor, amount.currency.encode())
         return CreatePayout(
             payout_id=identifier,
             merchant_id=number,
             surface=surface,
             reference=reference,
             base=self.base(merchant, surface, reference, identifier),
-            fingerprint=self.vault.fingerprint(content, number),
+            fingerprint=self.vault.fingerprint(content_of(payee, amount), number),
             rail=rail,
             amount=amount,
             fee=fee(merchant.fee_rule(rail, self.fees), amount),
@@ -144,6 +160,7 @@ class Desk:
             execute=execute,
             comment=comment,
             sandbox_only=sandbox_only,
+            execute_at=self.calendars.time_for(rail, execute_at, at) if execute else execute_at,
         )
 
     def base(self, merchant: Merchant, surface: str, reference: str | None, identifier: UUID) -> str:
@@ -155,17 +172,22 @@ class Desk:
 
     async def create(self, merchant: Merchant, command: CreatePayout, *, deadline: float | None = None) -> Found | Refusal:
         """Make a payout, or find the one its reference has. Returns once that is committed."""
-        result = await self._create.submit(merchant.shard, command, deadline=deadline, key=command.base)
+        queue = self._create_ruled if merchant.ruled else self._create
+        result = await queue.submit(merchant.shard, command, deadline=deadline, key=command.base)
         if command.execute and isinstance(result, Found) and result.fresh:
             self.on_due()
         return result
 
     def is_creating(self, base: str) -> bool:
         """Whether a create command for this obligation waits for its commit in this process."""
-        return self._create.is_waiting(base)
+        return self._create.is_waiting(base) or self._create_ruled.is_waiting(base)
+
+    @property
+    def callers_wait(self) -> bool:
+        return self._create.depth > 0 or self.keyed.depth > 0
 
     async def execute(self, merchant: Merchant, act: Act, *, deadline: float | None = None) -> Payout | Refusal:
-        result = await self._execute.submit(merchant.shard, act, deadline=deadline)
+        result = await (self._execute_ruled if merchant.ruled else self._execute).submit(merchant.shard, act, deadline=deadline)
         self.on_due()
         return result
 
@@ -186,7 +208,7 @@ class Desk:
         return await self._top_up.submit(merchant.shard, command)
 
     def act(self, merchant: Merchant, payout: UUID, actor: str) -> Act:
-        return Act(payout, merchant.merchant_id, self.world.clock.now(), actor)
+        return Act(payout, merchant.merchant_id, self.world.clock.now(), actor, self.calendars)
 
     async def claim(self, shard: int, claims: Sequence[Claim]) -> list[Opened | None]:
         """Open attempts for one owner: a list is a transaction. One that breaks it is left alone for ten minutes."""
@@ -334,7 +356,7 @@ class Desk:
         ring = self.finals.enter(command.payout_id)  # before the payout exists, so that its end cannot be missed
         try:
             made = await self.create(merchant, command, deadline=deadline)
-            if not isinstance(made, Found) or not made.fresh or made.payout.final:
+            if not isinstance(made, Found) or not made.fresh or made.payout.state is not PayoutState.QUEUED:
                 return made
             seconds = max(min(wait_s, until - self.world.clock.monotonic()), 0)
             return await self._see_its_end(merchant, command.base, ring, seconds) or made
@@ -356,7 +378,7 @@ class Desk:
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
         queues: list[Callable[[], Awaitable[None]]] = [
-            self._create.drain, self._execute.drain, self._cancel.drain, self._record.drain, self._top_up.drain,
+            self._create.drain, self._create_ruled.drain, self._execute.drain, self._execute_ruled.drain, self._cancel.drain, self._record.drain, self._top_up.drain,
             self._remember.drain, self.keyed.drain,
         ]  # fmt: skip
         for drain in queues:

@@ -159,6 +159,10 @@ def _lines(told: Story) -> list[Line]:
         lines += _attempt(attempt)
     for one in told.requests:
         lines += _request(one)
+    for asked in told.approvals:
+        shown = asked.need.digest.hex()[:12]
+        lines.append(Line(asked.need.at, "request", f"{asked.need.needed} operators must agree to {shown}: {asked.need.summary}", asked.need.actor))
+        lines += [Line(vote.at, "request", f"{name} said {vote.verdict} to {shown}", vote.actor) for name, vote in asked.votes]
     other = "the reference came again with other content: this payout was answered, nothing was changed"
     lines += [Line(at, "event", other, "") for at in told.mismatches]
     return sorted(lines, key=lambda line: (line.at, _RANK[line.what]))
@@ -176,6 +180,8 @@ _EVENTS: Final = {
     "payout.cancelled": "cancelled",
     "payout.expired": "expired: nobody executed it in time",
     "payout.returned": "the money came back",
+    "payout.scheduled": "executed: its money is held, and it is to be sent at its time",
+    "payout.awaiting_approval": "executed: its money is held, and persons must agree",
     "payout.unfunded": "executed, but the available money did not cover it",
     "payout.frozen": "FROZEN: what is known contradicts itself",
     "payout.thawed": "frozen no more: two persons decided, on evidence",
@@ -325,16 +331,28 @@ def _at_rest(told: Story, now: datetime) -> tuple[str, str]:
                 "Nothing. To pay again, make a new payout with a new reference.",
             )
         case PayoutState.CANCELLED:
-            return "It was cancelled before anything was sent.", "Nothing."
+            by = "by a person who refused it, " if payout.reason == "approval_refused" else ""
+            return f"It was cancelled {by}before anything was sent.", "Nothing."
+        case PayoutState.EXPIRED if told.approvals:
+            return "Too few persons agreed to it in time. Its money went back.", "Nothing."
         case PayoutState.EXPIRED:
             return "Nobody executed it in time. No money was held.", "Nothing."
-        case PayoutState.SCHEDULED | PayoutState.AWAITING_APPROVAL:
-            return (
-                f"Its money is held; it is {payout.state.replace('_', ' ')}.",
-                "It is queued when its time, or its approval, has come.",
-            )
+        case PayoutState.SCHEDULED:
+            at = f"{payout.execute_at:%Y-%m-%d %H:%M:%S} UTC, {_when(payout.execute_at, now)}" if payout.execute_at is not None else "its time"
+            return "Its money is held, and its time has not come.", f"It is queued at {at}. Until then it can be cancelled."
+        case PayoutState.AWAITING_APPROVAL:
+            return f"Its money is held, and {_persons(told)}", f"It expires {_when(payout.expires_at, now)} unless they do; it can be cancelled."
         case _:
             return f"It is {payout.state} without any attempt, which should not be.", "Run `disburse verify`."
+
+
+def _persons(told: Story) -> str:
+    """How many must still agree."""
+    if not told.approvals:
+        return "persons must agree."
+    need, votes = told.approvals[0].need, told.approvals[0].votes
+    left = need.needed - len({vote.actor for _, vote in votes if vote.verdict == "yes"} - {need.maker})
+    return f"{left} more operator{' has' if left == 1 else 's have'} to agree."
 
 
 _FAILED: Final = {

@@ -19,6 +19,7 @@ from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.ports import Clock
 from disburse.domain.refusals import Refusal
+from disburse.operations import rules
 from disburse.operations.group_commit import Batches, GroupCommit
 from disburse.operations.payouts import (
     Act,
@@ -33,6 +34,8 @@ from disburse.operations.payouts import (
     make,
     own,
     tell_mismatches,
+    wish_of,
+    wishes_of,
 )
 from disburse.storage import keys, payouts
 from disburse.storage.database import Database, GuardFailed, Transaction
@@ -162,6 +165,7 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreateOnce]) ->
     by_id = await payouts.by_id(tx, shard, known_keys.payouts) if known_keys.payouts else {}
     by_id |= {payout.payout_id: payout for payout in known.values()}
     await unit.read_funds(merchants)
+    await rules.prepare(unit, wishes_of(command.create for command in commands))
     mismatches: list[tuple[Payout, CreatePayout]] = []
     decided: list[Payout | Refusal] = []
     for command in commands:
@@ -177,6 +181,7 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreateOnce]) ->
         decided.append(result)
     if mismatches:
         await tell_mismatches(unit, mismatches)
+    rules.write(unit)
     await unit.write()
     return [
         Made(one, one.payout_id == command.create.payout_id) if isinstance(one, Payout) else one
@@ -217,6 +222,7 @@ async def _act(tx: Transaction, shard: int, commands: Sequence[ActOnce], do: _Do
     known_keys = await _keys(tx, unit, commands)
     found |= await payouts.by_id(tx, shard, [one for one in known_keys.payouts if one not in found])
     await unit.read_funds([command.act.merchant_id for command in commands])
+    await rules.prepare(unit, [wish_of(one, command.act) for command in commands if (one := found.get(command.act.payout_id))])
     moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
@@ -230,6 +236,7 @@ async def _act(tx: Transaction, shard: int, commands: Sequence[ActOnce], do: _Do
             results.append(do(unit, moves, payout, command))
             known_keys.keep(command.request, command.act, results[-1])
     moves.add_rows()
+    rules.write(unit)
     await unit.write()
     return results
 
@@ -241,7 +248,10 @@ def _execute(unit: Unit, moves: Moves, payout: Payout, command: ActOnce) -> Payo
         return payout
     if command.objection is not None:
         return command.objection
-    match execute_one(unit, moves, payout, command.act):
+    reached = execute_one(unit, moves, payout, command.act)
+    if reached is not None:
+        return reached
+    match payout.state:
         case PayoutState.EXPIRED as state:
             return NotExecutable(state)
         case PayoutState.UNFUNDED:
@@ -257,14 +267,17 @@ class Keyed:
     def __init__(self, batches: Batches, database: Database, clock: Clock, on_due: Callable[[], None]) -> None:
         self._on_due = on_due
         self._create: GroupCommit[CreateOnce, Made | Refusal] = batches.before(database, clock, "create_once", create, hopeful=True)
-        # Apart, so that a merchant who may not pay does not take the hopeful way from the others.
-        self._objected: GroupCommit[CreateOnce, Made | Refusal] = batches.before(database, clock, "create_once", create)
+        # Apart, so that a merchant who may not pay, or has limits, does not take the hopeful way from the others.
+        self._careful: GroupCommit[CreateOnce, Made | Refusal] = batches.before(database, clock, "create_once", create)
         self._execute: GroupCommit[ActOnce, Payout | Refusal] = batches.before(database, clock, "execute_once", execute)
         self._cancel: GroupCommit[ActOnce, Payout | Refusal] = batches.before(database, clock, "cancel_once", cancel)
 
-    async def create(self, shard: int, command: CreateOnce, *, deadline: float) -> Made | Refusal:
-        """Make a payout, or find it. Returns once that is committed. Raises Withdrawn, StoreUnavailable."""
-        queue = self._objected if command.objection is not None else self._create
+    async def create(self, shard: int, command: CreateOnce, *, deadline: float, ruled: bool = False) -> Made | Refusal:
+        """Make a payout, or find it. `ruled`: the merchant has limits or policies. Raises Withdrawn, StoreUnavailable.
+
+        Returns once that is committed.
+        """
+        queue = self._careful if command.objection is not None or ruled else self._create
         made = await queue.submit(shard, command, deadline=deadline, key=command.create.base)
         if isinstance(made, Made) and made.fresh and command.create.execute:
             self._on_due()
@@ -272,7 +285,7 @@ class Keyed:
 
     def is_creating(self, base: str) -> bool:
         """Whether a create command for this obligation waits for its commit in this process."""
-        return self._create.is_waiting(base)
+        return self._create.is_waiting(base) or self._careful.is_waiting(base)
 
     async def execute(self, shard: int, command: ActOnce, *, deadline: float) -> Payout | Refusal:
         """Execute a payout. Raises Withdrawn, StoreUnavailable."""
@@ -285,7 +298,12 @@ class Keyed:
         """Cancel a payout. Raises Withdrawn, StoreUnavailable."""
         return await self._cancel.submit(shard, command, deadline=deadline)
 
+    @property
+    def depth(self) -> int:
+        """How many new payouts wait for their transaction to begin."""
+        return self._create.depth + self._careful.depth
+
     async def drain(self) -> None:
         """Wait until everything handed in was answered."""
-        for queue in (self._create, self._objected, self._execute, self._cancel):
+        for queue in (self._create, self._careful, self._execute, self._cancel):
             await queue.drain()

@@ -23,6 +23,7 @@ from disburse.operations.secrets import digest, new_secret
 from disburse.storage import api_keys, merchants
 from disburse.storage.api_keys import ApiKey
 from disburse.storage.database import Database, Transaction
+from disburse.storage.limits import set_ruled
 from disburse.storage.unit import Unit
 from disburse.storage.vault import Vault
 
@@ -87,15 +88,8 @@ async def add_merchant(
     merchant_id = await database.run(number)
     if merchant_id >= MERCHANTS:
         raise TooManyMerchants()
-    made = {
-        "password": new_secret(world.random),
-        "unitpay_secret_key": new_secret(world.random),
-        "unitpay_test_key": new_secret(world.random),
-        "bearer_token": new_secret(world.random),
-        "sign_secret_key": new_secret(world.random),
-        "api_key": new_secret(world.random, "dsb_"),
-        **(secrets or {}),
-    }
+    names = ("password", "unitpay_secret_key", "unitpay_test_key", "bearer_token", "sign_secret_key")
+    made = {**{one: new_secret(world.random) for one in names}, "api_key": new_secret(world.random, "dsb_"), **(secrets or {})}
     merchant = Merchant(
         shard=shard, merchant_id=merchant_id, name=name, login=login, payouts="on", pci_dss=pci_dss, require_sign=False,
         sbp_bank=sbp_bank, answer_wait_ms=2000, payout_id_as_number=False, json_by_default=False, state_word=None,
@@ -105,8 +99,7 @@ async def add_merchant(
         sign_key_sealed=vault.seal_secret(made["sign_secret_key"].encode(), merchant_id=merchant_id),
     )  # fmt: skip
     at = world.clock.now()
-    identifier = UUID(bytes=digest(f"api key {merchant_id}")[:16])  # as the migration made it for merchants that were there
-    first = ApiKey(identifier, merchant_id, "first", merchant.api_key_digest, made["api_key"][-4:], at, None)
+    first = _first_key(merchant, made["api_key"][-4:], at)
 
     async def insert(tx: Transaction) -> None:
         if tx.rerun and await merchants.read(tx, shard, merchant_id) is not None:
@@ -115,6 +108,7 @@ async def add_merchant(
         await api_keys.insert(tx, shard, first, actor)
         if settings:
             await merchants.update(tx, shard, merchant_id, settings)
+            await set_ruled(tx, shard, merchant_id)
 
     await database.run(insert)
     keys = {"login": digest(login), "bearer": merchant.bearer_digest, "api_key": merchant.api_key_digest}
@@ -125,6 +119,12 @@ async def add_merchant(
     return NewMerchant(merchant, **made)
 
 
+def _first_key(merchant: Merchant, ending: str, at: datetime) -> ApiKey:
+    """The key that a merchant is made with; its id is as the migration made it for merchants that were there before."""
+    identifier = UUID(bytes=digest(f"api key {merchant.merchant_id}")[:16])
+    return ApiKey(identifier, merchant.merchant_id, "first", merchant.api_key_digest, ending, at, None)
+
+
 async def set_merchant(
     database: Database, merchant: Merchant, changes: Mapping[str, Any], *, at: datetime, actor: str
 ) -> None:
@@ -133,6 +133,7 @@ async def set_merchant(
     async def work(tx: Transaction) -> None:
         unit = await Unit.lock(tx, merchant.shard, [merchant.merchant_id])
         await merchants.update(tx, merchant.shard, merchant.merchant_id, changes)
+        await set_ruled(tx, merchant.shard, merchant.merchant_id)
         detail = ", ".join(sorted(changes))
         unit.event(merchant.merchant_id, None, "merchant.changed", at, actor, detail=detail)
         await unit.write()

@@ -9,6 +9,7 @@ Destinations are sealed here as a payout's are, each for its own id, and opened 
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -70,7 +71,7 @@ async def add_payee(desk: Desk, merchant: Merchant, reference: str, destination:
         unit = await _locked(tx, merchant)
         known = await payees.by_reference(tx, merchant.shard, merchant.merchant_id, reference)
         if known is not None:
-            if known.destinations[0].destination_digest != first.destination_digest:
+            if not hmac.compare_digest(known.destinations[0].destination_digest, first.destination_digest):
                 raise PayeeReused()
             return known, known.payee_id == identifier
         await payees.insert(tx, merchant.shard, made, actor)
@@ -90,7 +91,7 @@ async def add_destination(desk: Desk, merchant: Merchant, payee_id: UUID, destin
     async def work(tx: Transaction) -> Payee:
         unit = await _locked(tx, merchant)
         known = await _read(tx, merchant, payee_id)
-        if any(one.destination_digest == drawn.destination_digest and one.retired_at is None for one in known.destinations):
+        if any(hmac.compare_digest(one.destination_digest, drawn.destination_digest) and one.retired_at is None for one in known.destinations):
             return known
         if len(known.destinations) >= MOST:
             raise TooManyDestinations()

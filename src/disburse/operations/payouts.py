@@ -10,21 +10,28 @@ one `reference_mismatch` event for each differing content (design, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from disburse.domain.attempt import AttemptState
+from disburse.domain.calendar import NO_CALENDARS, Calendars
+from disburse.domain.limits import LimitReached
 from disburse.domain.money import MAX_MINOR, Money
 from disburse.domain.payout import Payout, PayoutState, Step, WrongState, advance
 from disburse.domain.refusals import Refusal
+from disburse.operations import rules
+from disburse.operations.rules import Wish
 from disburse.storage import payouts
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
 
 EXECUTE_WITHIN = timedelta(hours=24)
 """A payout nobody executes expires so long after it was created, or after its last refused execute."""
+
+APPROVE_WITHIN = timedelta(days=7)
+"""A payout that persons must agree to expires so long after it was executed, and its money goes back."""
 
 
 class InsufficientFunds(Refusal):
@@ -45,7 +52,10 @@ class NoSuchMerchant(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class CreatePayout:
-    """Make a payout; with `execute`, hold its money and queue it in the same transaction, or make nothing at all."""
+    """Make a payout; with `execute`, hold its money and queue it in the same transaction, or make nothing at all.
+
+    `execute_at`: it is not sent before then. `approved`: what it is a part of (a registry) has the approvals that it needs.
+    """
 
     payout_id: UUID
     merchant_id: int
@@ -65,6 +75,14 @@ class CreatePayout:
     execute: bool = False
     comment: str | None = None
     sandbox_only: bool = False
+    execute_at: datetime | None = None
+    approved: bool = False
+
+    @property
+    def wish(self) -> Wish:
+        """What limits and policies look at."""
+        at = self.execute_at or self.at
+        return Wish(self.merchant_id, self.rail, self.amount.currency, self.amount.minor, self.destination_digest, at, self.approved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,7 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
     unit = await Unit.lock(tx, shard, merchants)
     known = {} if tx.hopeful else await payouts.by_base(tx, shard, [command.base for command in commands])
     await (unit.read_funds if all(command.execute for command in commands) else unit.read_balances)(merchants)
+    await rules.prepare(unit, wishes_of(commands))
     decided: list[tuple[Payout, bool, int] | Refusal] = []
     mismatches: list[tuple[Payout, CreatePayout]] = []
     for command in commands:
@@ -103,11 +122,17 @@ async def create(tx: Transaction, shard: int, commands: Sequence[CreatePayout]) 
         decided.append((payout, same, unit.available(payout.merchant_id, payout.currency)))
     if mismatches:
         await tell_mismatches(unit, mismatches)
+    rules.write(unit)
     await unit.write()
     return [
         one if isinstance(one, Refusal) else _found(unit, command, *one)
         for command, one in zip(commands, decided, strict=True)
     ]
+
+
+def wishes_of(commands: Iterable[CreatePayout]) -> Iterator[Wish]:
+    """What is to be judged by limits and policies. Nothing is made of it for merchants who have none."""
+    return (command.wish for command in commands if command.execute)
 
 
 def _found(unit: Unit, command: CreatePayout, payout: Payout, same: bool, available: int) -> Found:
@@ -116,30 +141,53 @@ def _found(unit: Unit, command: CreatePayout, payout: Payout, same: bool, availa
 
 
 def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
-    """Make a payout of a new obligation, held and due if it is to be executed."""
+    """Make a payout of a new obligation, held if it is to be executed: due, or waiting for its time or for approval.
+
+    Needs `rules.prepare`, and `rules.write` at the end.
+    """
     merchant = command.merchant_id
     if not unit.knows(merchant):
         return NoSuchMerchant()
-    state = PayoutState.CREATED
+    wish = command.wish
+    persons = rules.judge(unit, wish) if command.execute else 0
+    if isinstance(persons, LimitReached):
+        return persons
     if command.execute:
         currency, needed = command.amount.currency, command.amount.minor + command.fee.minor
         if not unit.covers(merchant, currency, needed):
             available = unit.available(merchant, currency)
             return InsufficientFunds(Money(min(needed, MAX_MINOR), currency), Money(available, currency))
-        state = advance(state, Step.QUEUE)
     payout = Payout(
         shard, command.payout_id, merchant, 0, command.surface, command.reference, command.base, command.fingerprint,
         command.rail, command.amount.currency, command.amount.minor, command.fee.minor, command.amount_text, command.display,
-        command.sealed, command.sandbox_only, state, None, None, int(command.execute), 0, command.at,
-        command.at + EXECUTE_WITHIN, command.at, None, 0, 0,
+        command.sealed, command.sandbox_only, PayoutState.CREATED, None, None, 0, 0, command.at,
+        command.at + EXECUTE_WITHIN, command.at, None, 0, 0, command.execute_at, command.destination_digest,
     )  # fmt: skip
-    unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
     if command.execute:
-        unit.post(payout.books.hold(), command.at, command.actor)
-        unit.attempt(payout, command.at, command.actor)
-    else:
+        payout.state = advance(payout.state, rules.hold(unit, payout, wish, persons, command.at, command.actor))
+    _begin(unit, payout, command.at, command.actor)
+    unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
+    if payout.state in EXPIRING:
         unit.add("expiries", (payout.payout_id, unit.place(merchant), payout.expires_at))
     return payout
+
+
+EXPIRING = frozenset({PayoutState.CREATED, PayoutState.UNFUNDED, PayoutState.AWAITING_APPROVAL})
+"""States that end by themselves when nobody goes on with them."""
+
+
+def _begin(unit: Unit, payout: Payout, at: datetime, actor: str) -> None:
+    """What the state that a payout has come to asks for: an attempt, a time, or patience."""
+    match payout.state:
+        case PayoutState.QUEUED:
+            payout.attempts = 1
+            unit.attempt(payout, at, actor)
+        case PayoutState.AWAITING_APPROVAL:
+            payout.expires_at = at + APPROVE_WITHIN
+        case _:
+            pass
+    if payout.execute_at is not None and payout.state is not PayoutState.QUEUED:
+        unit.add("schedules", (payout.payout_id, unit.place(payout.merchant_id), payout.execute_at))
 
 
 async def tell_mismatches(unit: Unit, mismatches: Sequence[tuple[Payout, CreatePayout]]) -> None:
@@ -162,12 +210,13 @@ async def tell_mismatches(unit: Unit, mismatches: Sequence[tuple[Payout, CreateP
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something a merchant wants done with one of its payouts."""
+    """Something a merchant wants done with one of its payouts. `calendars`: when rails pay, for whoever executes."""
 
     payout_id: UUID
     merchant_id: int
     at: datetime
     actor: str
+    calendars: Calendars = NO_CALENDARS
 
 
 async def own(tx: Transaction, shard: int, commands: Sequence[Act]) -> tuple[Unit, dict[UUID, Payout]]:
@@ -197,43 +246,75 @@ class Moves:
         payout.finished_at = at if payout.final else None
         self._unit.tell(payout, f"payout.{payout.state}", at, actor, detail=reason)
 
+    def begin(self, payout: Payout, step: Step, at: datetime, actor: str) -> None:
+        """Move a payout whose money is held to where it waits: for a worker, for its time, or for persons."""
+        before = payout.state
+        payout.state = advance(before, step)
+        _begin(self._unit, payout, at, actor)
+        payout.state = before
+        self.move(payout, step, at, actor)
+
     def add_rows(self) -> None:
         for before, payout in self._before.values():
             self._unit.move(payout, before)
+            place, lacks = self._unit.place(payout.merchant_id), payout.state is PayoutState.UNFUNDED
+            if lacks and before is not PayoutState.UNFUNDED:
+                needed = payout.amount_minor + payout.fee_minor
+                self._unit.add("unfunded", (payout.payout_id, place, payout.number, payout.currency, needed, payout.updated_at))
+            elif before is PayoutState.UNFUNDED and not lacks:
+                self._unit.add("funded", (payout.number, place))
 
 
 async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
     """Hold the money and make each payout due. A payout that was executed before comes back as it stands, untouched.
 
-    Too little money leaves it `unfunded`: the same payout may be executed again. One past its time expires instead.
+    Too little money leaves it `unfunded`: the same payout may be executed again. One past its time expires instead. A limit that
+    leaves no room is a refusal and changes nothing.
     """
     unit, found = await own(tx, shard, commands)
     await unit.read_funds([command.merchant_id for command in commands])
+    await rules.prepare(unit, [wish_of(payout, command) for command in commands if (payout := found.get(command.payout_id))])
     moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
         payout = belongs(found.get(command.payout_id), command)
+        refused = None
         if payout is not None and payout.state in (PayoutState.CREATED, PayoutState.UNFUNDED):
-            execute_one(unit, moves, payout, command)
-        results.append(NoSuchPayout() if payout is None else payout)
+            refused = execute_one(unit, moves, payout, command)
+        results.append(NoSuchPayout() if payout is None else refused or payout)
     moves.add_rows()
+    rules.write(unit)
     await unit.write()
     return results
 
 
-def execute_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> PayoutState:
-    """Queue a payout that waits for it, or let it lack funds, or expire: the state that it is in then."""
+def wish_of(payout: Payout, command: Act) -> Wish:
+    """What limits and policies look at when a payout is executed."""
+    at = _when(payout, command) or command.at
+    return Wish(payout.merchant_id, payout.rail, payout.currency, payout.amount_minor, payout.payee, at)
+
+
+def _when(payout: Payout, command: Act) -> datetime | None:
+    """The time at which a payout is to be sent; None: as soon as it can be."""
+    return command.calendars.time_for(payout.rail, payout.execute_at, command.at)
+
+
+def execute_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> LimitReached | None:
+    """Hold the money of a payout that waits for it, or let it lack funds, or expire. Needs `rules.prepare`, `rules.write`."""
+    wish = wish_of(payout, command)
+    persons = 0 if payout.expires_at <= command.at else rules.judge(unit, wish)
+    if isinstance(persons, LimitReached):
+        return persons
     if payout.expires_at <= command.at:
         moves.move(payout, Step.EXPIRE, command.at, command.actor)
     elif not unit.covers(payout.merchant_id, payout.currency, payout.amount_minor + payout.fee_minor):
         payout.expires_at = command.at + EXECUTE_WITHIN
         moves.move(payout, Step.LACK_FUNDS, command.at, command.actor)
     else:
-        payout.attempts = 1
-        moves.move(payout, Step.QUEUE, command.at, command.actor)
-        unit.post(payout.books.hold(), command.at, command.actor)
-        unit.attempt(payout, command.at, command.actor)
-    return payout.state
+        payout.execute_at = _when(payout, command)
+        step = rules.hold(unit, payout, wish, persons, command.at, command.actor)
+        moves.begin(payout, step, command.at, command.actor)
+    return None
 
 
 async def cancel(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
@@ -276,11 +357,13 @@ async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[P
     results: list[Payout | Refusal] = []
     for command in commands:
         payout = belongs(found.get(command.payout_id), command)
-        waiting = payout is not None and payout.state in (PayoutState.CREATED, PayoutState.UNFUNDED)
+        waiting = payout is not None and payout.state in EXPIRING
         if payout is not None and waiting and payout.expires_at > command.at:
             later.append((payout.payout_id, payout.expires_at))
         elif payout is not None:
             done.append(command.payout_id)
+            if payout.state is PayoutState.AWAITING_APPROVAL:
+                unit.post(payout.books.release(), command.at, command.actor)
             if waiting:
                 moves.move(payout, Step.EXPIRE, command.at, command.actor)
         results.append(NoSuchPayout() if payout is None else payout)
@@ -288,38 +371,3 @@ async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[P
     await unit.write()
     await payouts.settle_expiries(tx, shard, done, later)
     return results
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ask for the payout of an obligation, with what its merchant can still spend."""
-
-    base: str
-    merchant_id: int
-
-
-async def look(tx: Transaction, shard: int, questions: Sequence[Look]) -> list[Found | Refusal]:
-    """Present states by obligation; changes nothing and locks nothing."""
-    found = await payouts.by_base(tx, shard, [question.base for question in questions])
-    unit = Unit(tx, shard, {})
-    await unit.read_balances([question.merchant_id for question in questions])
-    return [_looked(unit, found.get(question.base)) for question in questions]
-
-
-async def look_again(tx: Transaction, shard: int, questions: Sequence[Look]) -> list[Found | Refusal]:
-    """As `look`, after every transaction that has begun for these merchants: what is not found now was not made by any of them."""
-    await Unit.lock(tx, shard, [question.merchant_id for question in questions])
-    return await look(tx, shard, questions)
-
-
-async def look_by_id(tx: Transaction, shard: int, questions: Sequence[Act]) -> list[Payout | Refusal]:
-    """Present states by id; somebody else's payout is no payout."""
-    found = await payouts.by_id(tx, shard, [question.payout_id for question in questions])
-    owned = [belongs(found.get(question.payout_id), question) for question in questions]
-    return [NoSuchPayout() if payout is None else payout for payout in owned]
-
-
-def _looked(unit: Unit, payout: Payout | None) -> Found | Refusal:
-    if payout is None:
-        return NoSuchPayout()
-    return Found(payout, False, True, unit.available(payout.merchant_id, payout.currency))

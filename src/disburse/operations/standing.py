@@ -12,7 +12,7 @@ from uuid import UUID
 
 from disburse.domain.payout import Payout
 from disburse.domain.refusals import Refusal
-from disburse.operations import payouts
+from disburse.operations import looking
 from disburse.operations.payouts import Act
 from disburse.storage.database import Transaction
 
@@ -34,7 +34,7 @@ async def stand(tx: Transaction, shard: int, questions: Sequence[Act]) -> list[S
 
     The payouts are read first, so whatever made one final is among the attempts that are read after them.
     """
-    looked = await payouts.look_by_id(tx, shard, questions)
+    looked = await looking.look_by_id(tx, shard, questions)
     told = await _told(tx, shard, [one.payout_id for one in looked if isinstance(one, Payout) and one.attempts])
     return [
         Standing(one, *told.get(one.payout_id, (False, False))) if isinstance(one, Payout) else one for one in looked

@@ -28,6 +28,8 @@ TYPES: Final = (
     *PAYOUT_TYPES, "top_up", "top_up.reversed", "withdrawal", "merchant.changed", "webhook.added", "webhook.rotated",
     "webhook.paused", "webhook.resumed", "webhook.resend", "webhook.removed", "webhook.disabled", "api_key.added", "api_key.ended",
     "payee.added", "payee.destination_added", "payee.destination_retired",
+    "registry.awaiting_approval", "registry.approved", "registry.executing", "registry.stopped", "registry.completed",
+    "registry.completed_with_errors", "registry.cancelled",
 )  # fmt: skip
 """Every type there is today."""
 
@@ -65,7 +67,7 @@ class PayoutPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. `by`: merchant, operator, provider or system. `money` and `reference` are a top-up's or withdrawal's."""
+    """One event. `by`: merchant, operator, provider or system. `money` and `reference` are a top-up's or withdrawal's; of a registry's event `reference` is its id."""
 
     id: str
     type: str
@@ -78,7 +80,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     money: EventAmount | None = None
     reference: str | None = None
     webhook: str | None = None
-    api_key: str | None = None
+    key_id: str | None = None
     payee: str | None = None
 
 
@@ -136,7 +138,7 @@ def event_of(row: Row) -> Event:
         merchant_id=row.merchant_id, at=row.at.astimezone(UTC), by=_BY.get(row.actor.partition(":")[0], "system"),
         payout=_payout(row), money=money, reference=reference,
         webhook=row.detail if row.kind.startswith("webhook.") else None,
-        api_key=row.detail if row.kind.startswith("api_key.") else None,
+        key_id=row.detail if row.kind.startswith("api_key.") else None,
         payee=row.detail if row.kind.startswith("payee.") else None,
     )  # fmt: skip
 
@@ -155,6 +157,8 @@ def _payout(row: Row) -> PayoutPart | None:
 
 def _money(row: Row) -> tuple[EventAmount | None, str | None]:
     """What came in or went out: the detail says amount, currency, reference, and of a correction who asked for it."""
+    if row.kind.startswith("registry."):
+        return None, row.detail
     if row.kind not in _MONEY or row.detail is None:
         return None, None
     amount, currency, rest = row.detail.split(" ", 2)

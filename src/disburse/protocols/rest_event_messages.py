@@ -109,6 +109,9 @@ class WebhookMade(Told, frozen=True):
     webhook: Webhook
     secret: Annotated[str, _told("`whsec_` and base64: it signs every message. Shown this once.")]
 
+    def __repr__(self) -> str:
+        return "WebhookMade(...)"
+
 
 class Webhooks(Told, frozen=True):
     """Your webhook endpoints."""
@@ -148,6 +151,9 @@ class ApiKeyMade(Told, frozen=True):
 
     api_key: Annotated[str, _told("Shown this once; it can be replaced and never read again.")]
     key: ApiKey
+
+    def __repr__(self) -> str:
+        return "ApiKeyMade(...)"
 
 
 class ApiKeys(Told, frozen=True):

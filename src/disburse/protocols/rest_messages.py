@@ -121,7 +121,11 @@ class NewPayout(Asked, frozen=True):
     reference: Annotated[
         str | None, _told("Your own id of this obligation, 1 to 200 characters. It makes at most one payout, for ever.", "wage-2026-11-17")
     ] = None
-    execute: Annotated[bool, _told("Hold the money and send it now. Else it waits for /execute, 24 hours at most.")] = False
+    execute: Annotated[bool, _told("Hold the money and send it: now, or at `execute_at`. Else it waits for /execute, 24 hours at most.")] = False
+    execute_at: Annotated[
+        Moment | None,
+        _told("Not sent before this time, a year ahead at most; with `execute` its money is held until then.", "2026-11-30T06:00:00Z"),
+    ] = None
     comment: Annotated[str | None, _told("Kept for the operator, at most 1000 characters; payees do not see it.")] = None
 
 
@@ -193,7 +197,8 @@ class Payout(Told, frozen=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
-    expires_at: Annotated[datetime | None, _told("When it expires unless it is executed; null once it was.")]
+    expires_at: Annotated[datetime | None, _told("When it expires unless it is executed, or approved; null once it was.")]
+    execute_at: Annotated[datetime | None, _told("When it is to be sent; null for as soon as it can be, and once it was queued.")]
 
 
 class Payouts(Told, frozen=True):
@@ -282,6 +287,30 @@ class Rails(Told, frozen=True):
     """All ways to pay."""
 
     items: list[Rail]
+
+
+class Room(Told, frozen=True):
+    """A limit and what it leaves. Of sum and count, null is what it does not speak of."""
+
+    name: Annotated[str, _told("Period, scope and currency.", "day/card:RUB")]
+    period: Literal["payout", "day", "month"]
+    scope: Annotated[str, _told("all, payee (each one for itself; what is told is the most that any one had), or a rail.")]
+    currency: CurrencyName
+    since: Annotated[str | None, _told("The first day of the period, in `time_zone`; null for a limit of one payout.", "2026-11-22")]
+    sum_allowed: Amount | None
+    sum_used: Amount | None
+    sum_left: Amount | None
+    count_allowed: int | None
+    count_used: int | None
+    count_left: int | None
+
+
+class Limits(Told, frozen=True):
+    """Your limits. A payout uses its amount, without the fee, on the day on which it is to be sent; one that failed or was cancelled
+    gives it back."""
+
+    time_zone: str
+    items: list[Room]
 
 
 class Bank(Told, frozen=True):

@@ -19,6 +19,7 @@ from disburse.protocols.rest_problems import KINDS, PROBLEM, URN
 from disburse.protocols.rest_routes import ANYWHERE, ROUTES, Route
 from disburse.protocols.wire import EVENT_STREAM, JSON
 
+_XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = """Pays money out: each payout exactly once.
 
@@ -83,6 +84,9 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
     if route.body is not None:
         required = any(name == "required" and value for name, value in components[route.body.__name__].items())
         operation["requestBody"] = {"required": required, "content": {JSON: {"schema": schema_of[route.body]}}}
+    if route.file:
+        text, binary = {"type": "string"}, {"type": "string", "format": "binary"}
+        operation["requestBody"] = {"required": True, "content": {"text/csv": {"schema": text}, "application/x-ndjson": {"schema": text}, _XLSX: {"schema": binary}}}
     answers = {
         str(status): {
             "description": (kind.__doc__ or "").split("\n")[0],

@@ -34,6 +34,7 @@ _UNDONE = "Nothing was done and nothing is remembered."
 
 KINDS: Final[dict[str, Kind]] = {
     "bad_request": Kind(400, "The request is not well-formed.", f"{_UNDONE} Correct what `errors` names and send it again."),
+    "bad_file": Kind(400, "The file is no registry.", f"{_UNDONE} Mend the file, or say how it is to be read."),
     "unauthorized": Kind(401, "The API key is missing or wrong.", "Send `Authorization: Bearer` and your API key."),
     "payouts_off": Kind(403, "Payouts are switched off for you.", f"{_AGAIN}; the operator can switch them on.", True),
     "payouts_denied": Kind(403, "You may not make payouts.", f"{_AGAIN}; talk to the operator.", True),
@@ -41,6 +42,9 @@ KINDS: Final[dict[str, Kind]] = {
     "method_not_allowed": Kind(405, "This path does not take this method.", "Look into /openapi.json."),
     "too_slow": Kind(408, "The body did not come in time.", f"{_UNDONE} Send it again."),
     "insufficient_funds": Kind(409, "There is too little money.", f"{_AGAIN} and the same reference, after a top-up.", True),
+    "limit_reached": Kind(
+        409, "A limit leaves no room for this payout.", f"{_AGAIN} and the same reference; /v1/limits tells what is left.", True,
+    ),
     "no_route": Kind(409, "Nobody carries such a payout.", f"{_AGAIN}; /v1/rails tells what can be paid.", True),
     "below_minimum": Kind(409, "The amount is too small for this rail.", f"{_AGAIN}; ask the operator for the minimum.", True),
     "destination_retired": Kind(409, "The payee is not paid there any more.", f"{_AGAIN} and another of the payee's destinations.", True),
@@ -50,6 +54,9 @@ KINDS: Final[dict[str, Kind]] = {
     "resend_under_way": Kind(409, "Events are being sent once more already.", "Wait until they were sent, or ask for them at /v1/events."),
     "own_key": Kind(409, "A key cannot end itself.", "Use another key for this; or rotate this one, with an overlap."),
     "key_ended": Kind(409, "The key ended.", "Make a new one."),
+    "drifted": Kind(409, "This is not what was planned.", f"{_UNDONE} Plan the file again, look at the plan, and apply that."),
+    "not_all_good": Kind(409, "Some rows cannot be paid.", f"{_UNDONE} Mend the file and plan it again, or apply with `only_good`."),
+    "applied_before": Kind(409, "The same rows were applied before.", f"{_UNDONE} Look at that registry; `again` needs an operator's yes."),
     "too_large": Kind(413, "The body is too large.", f"{_UNDONE} Send less."),
     "unsupported_media_type": Kind(415, "The body is not plain JSON.", "Send `Content-Type: application/json`, not compressed."),
     "key_reused": Kind(

@@ -13,14 +13,16 @@ import msgspec
 from disburse.protocols import rest_event_messages as e
 from disburse.protocols import rest_messages as m
 from disburse.protocols import rest_payee_messages as p
+from disburse.protocols import rest_registry_messages as r
 from disburse.protocols.events import Event
 from disburse.protocols.rest_problems import Refused
 
 Name = Literal[
-    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "events", "event_stream",
+    "create", "list", "get", "execute", "cancel", "explain", "balances", "fee_quote", "rails", "banks", "top_ups", "limits", "events", "event_stream",
     "webhook_add", "webhook_list", "webhook_get", "webhook_rotate", "webhook_pause", "webhook_resume", "webhook_resend", "webhook_remove",
     "api_key_add", "api_key_list", "api_key_get", "api_key_rotate", "api_key_disable",
     "payee_add", "payee_list", "payee_get", "payee_destination_add", "payee_destination_retire",
+    "registry_create", "registry_list", "registry_get", "registry_rows", "registry_apply", "registry_cancel",
 ]  # fmt: skip
 Room = Literal["payouts", "payees", "events", "webhooks", "api_keys"]
 """Which file of the door answers: `payouts` is `api/rest.py` itself, any other `api/rest_ROOM.py`."""
@@ -31,8 +33,8 @@ ANYWHERE: Final = ("bad_request", "unauthorized", "too_slow", "too_large", "unsu
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key. `stream`: the answer
-    is one of server-sent events, each with a message of the type under `answers` as its data.
+    """One thing to ask. `answers`: by HTTP status. `problems`: beside those of `ANYWHERE`. `keyed`: takes an Idempotency-Key. `file`: the body is a
+    file. `stream`: the answer is one of server-sent events, each with a message of the type under `answers` as its data.
     """
 
     name: Name
@@ -47,9 +49,10 @@ class Route:
     description: str = field(default="")
     room: Room = "payouts"
     stream: bool = False
+    file: bool = False
 
 
-_KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds")
+_KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds", "limit_reached")
 
 PAYEE_ROUTES: Final = (
     Route("payee_add", "POST", "/v1/payees", "Save a payee", {201: p.Payee, 200: p.Payee}, body=p.NewPayee, problems=("reference_reused",),
@@ -104,13 +107,28 @@ API_KEY_ROUTES: Final = (
           description="A key cannot end itself: so one that works is always left. Every process refuses it within five seconds."),
 )  # fmt: skip
 
+REGISTRY_ROUTES: Final = (
+    Route("registry_create", "POST", "/v1/registries", "Plan a file of payouts", {201: r.Registry}, query=r.NewRegistryAsked, file=True,
+          problems=("bad_file",), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
+    Route("registry_list", "GET", "/v1/registries", "List registries", {200: r.Registries}, query=r.RegistriesAsked),
+    Route("registry_get", "GET", "/v1/registries/{id}", "One registry, with its progress", {200: r.Registry}, problems=("not_found",)),
+    Route("registry_rows", "GET", "/v1/registries/{id}/rows", "Rows, with their faults and what became of them", {200: r.RegistryRows},
+          query=r.RegistryRowsAsked, problems=("not_found",)),
+    Route("registry_apply", "POST", "/v1/registries/{id}/apply", "Do exactly what was planned", {200: r.Registry}, body=r.Apply,
+          problems=("not_found", "wrong_state", "drifted", "not_all_good", "applied_before", "insufficient_funds", "payouts_off"),
+          description="May be repeated at any time: each row is paid once. Rows become payouts in the background."),
+    Route("registry_cancel", "POST", "/v1/registries/{id}/cancel", "Stop a registry", {200: r.Registry}, body=m.Nothing,
+          problems=("not_found", "wrong_state"), description="Payouts that were made go on; rows that are left are given up."),
+)  # fmt: skip
+
 ROUTES: Final = (
     Route(
         "create", "POST", "/v1/payouts", "Make a payout",
         {201: m.Payout, 200: m.Payout}, body=m.NewPayout, keyed=True,
         problems=(*_KEYED, "reference_reused", "no_route", "below_minimum", "destination_retired"),
         description="201 when this call made it, 200 when it was there: a repeat changes nothing. With `execute` its money is held "
-        "and it is sent in the same step, or nothing is made at all.",
+        "and it is sent in the same step, or nothing is made at all. It is `scheduled` while its time is to come or its rail is closed, and "
+        "`awaiting_approval` while persons must agree to it.",
     ),
     Route("list", "GET", "/v1/payouts", "List payouts, or find one by reference", {200: m.Payouts}, query=m.PayoutsAsked),
     Route("get", "GET", "/v1/payouts/{id}", "One payout", {200: m.Payout}, problems=("not_found",)),
@@ -125,6 +143,7 @@ ROUTES: Final = (
         description="Held money goes back. A payout that is cancelled already is answered as it stands.",
     ),
     Route("explain", "GET", "/v1/payouts/{id}/explain", "Why a payout is as it is", {200: m.Explanation}, problems=("not_found",)),
+    Route("limits", "GET", "/v1/limits", "Your limits, and what they leave", {200: m.Limits}),
     Route("balances", "GET", "/v1/balances", "Your money now, or as of a time", {200: m.Balances}, query=m.BalancesAsked),
     Route("fee_quote", "GET", "/v1/fee-quotes", "What a payout would cost", {200: m.FeeQuote}, query=m.FeeAsked),
     Route("rails", "GET", "/v1/rails", "What can be paid", {200: m.Rails}),
@@ -134,6 +153,7 @@ ROUTES: Final = (
     *EVENT_ROUTES,
     *WEBHOOK_ROUTES,
     *API_KEY_ROUTES,
+    *REGISTRY_ROUTES,
 )  # fmt: skip
 
 _FOUND: Final = {(route.method, *route.path.split("/")[2:]): route for route in ROUTES}

@@ -40,7 +40,7 @@ KINDS: Final[Mapping[str, tuple[str, Kind]]] = {
     "bank": ("sandbox-http", sandbox_remote.KIND),
     "guarded": ("sandbox-http", sandbox_remote.KIND),
 }
-CALM: Final = Rhythm(poll_s=6.0, watch_s=2.0, pulse_s=30.0, house_s=240.0)
+CALM: Final = Rhythm(poll_s=6.0, watch_s=2.0, pulse_s=30.0, house_s=240.0, time_s=240.0)
 """How the healthy core works after the faults: quick enough, and few questions to the database in hours of virtual time."""
 
 

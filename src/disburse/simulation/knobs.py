@@ -67,6 +67,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
             watch_s=knobs.choice((1.0, 3.0)),
             pulse_s=knobs.choice((5.0, 30.0)),
             house_s=knobs.choice((30.0, 120.0)),
+            time_s=60.0,
             claims=knobs.choice((1, 2, 10, 500)),
             questions=knobs.choice((1, 3, 200)),
         ),

@@ -367,31 +367,34 @@ class Database:
         await self._pool.execute("SELECT pg_notify($1, '')", channel)
 
 
+_SAFETY = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')"
+
+
 async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool = False) -> Database:
     """Connect as the program's role. Refuses a server that may forget (`fsync` or `full_page_writes` off) unless told otherwise.
 
     Raises UnsafeDatabase, and StoreUnavailable when no connection can be made.
     """
-    settings = {**SESSION, "role": "disburse_app", "search_path": "disburse"}
-    try:
-        probe = await connect(dsn, server_settings=settings)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as fault:
-        raise StoreUnavailable(f"no connection to the database: {type(fault).__name__}") from None
-    try:
-        for name in ("fsync", "full_page_writes"):
-            if await probe.fetchval("SELECT current_setting($1)", name) == "off" and not unsafe:
-                raise UnsafeDatabase(f"The database runs with {name}=off and may lose acknowledged payouts. Turn it on.")
-        if await probe.fetchval("SELECT current_setting('synchronous_commit')") in ("off", "local"):
-            settings["synchronous_commit"] = "on"
-    finally:
-        await probe.close()
     known_accounts: set[AccountKey] = set()
+    judged = unsafe
 
     async def meet(connection: Any) -> None:
+        nonlocal judged
         known_accounts.clear()  # a new connection may lead to another server, which may lack the last commits of the one before
+        fsync, full_pages, commit = await connection.fetchrow(_SAFETY)
+        if not judged and "off" in (fsync, full_pages):
+            name = "fsync" if fsync == "off" else "full_page_writes"
+            raise UnsafeDatabase(f"The database runs with {name}=off and may lose acknowledged payouts. Turn it on.")
+        judged = True
+        if commit in ("off", "local"):
+            await connection.execute("SET synchronous_commit = on")
 
-    pool = await asyncpg.create_pool(
-        dsn, connect=cast(Any, connect), connection_class=Session, min_size=1, max_size=size, server_settings=settings, init=meet, reset=_keep,
-        timeout=10, max_inactive_connection_lifetime=0, max_queries=_NO_END, max_cached_statement_lifetime=0,
-    )  # fmt: skip
+    try:
+        pool = await asyncpg.create_pool(
+            dsn, connect=cast(Any, connect), connection_class=Session, min_size=1, max_size=size, init=meet, reset=_keep, timeout=10,
+            server_settings={**SESSION, "role": "disburse_app", "search_path": "disburse"}, max_inactive_connection_lifetime=0,
+            max_queries=_NO_END, max_cached_statement_lifetime=0,
+        )  # fmt: skip
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as fault:
+        raise StoreUnavailable(f"no connection to the database: {type(fault).__name__}") from None
     return Database(pool, world.clock, world.random.uniform, known_accounts)

@@ -15,7 +15,7 @@ _COLUMNS = ", ".join(field.name for field in fields(Merchant))
 SETTABLE = frozenset({
     "name", "payouts", "pci_dss", "require_sign", "sbp_bank", "answer_wait_ms", "payout_id_as_number", "json_by_default",
     "state_word", "language", "eshop_id", "fees", "password_digest", "unitpay_key_digest", "unitpay_test_key_digest",
-    "sign_key_sealed",
+    "sign_key_sealed", "time_zone", "limits", "policies", "execute_unfunded",
 })  # fmt: skip
 """Columns of merchant_settings that may be changed after the merchant was made."""
 

@@ -47,7 +47,7 @@ _DESTINATION = "payee_id, number, destination_id, rail, display, destination_dig
 async def by_id(tx: Transaction, shard: int, merchant_id: int, payee_id: UUID) -> Payee | None:
     """A merchant's payee."""
     rows = await tx.fetch(
-        f"SELECT {_PAYEE} FROM payees WHERE shard = $1 AND merchant_id = $2 AND payee_id = $3", shard, merchant_id, payee_id
+        f"SELECT {_PAYEE} FROM payees WHERE shard = $1 AND merchant_id = $2 AND payee_id = $3 ORDER BY payee_id", shard, merchant_id, payee_id
     )
     return (await _whole(tx, shard, rows))[0] if rows else None
 
@@ -55,7 +55,7 @@ async def by_id(tx: Transaction, shard: int, merchant_id: int, payee_id: UUID) -
 async def by_reference(tx: Transaction, shard: int, merchant_id: int, reference: str) -> Payee | None:
     """A merchant's payee of this reference."""
     rows = await tx.fetch(
-        f"SELECT {_PAYEE} FROM payees WHERE shard = $1 AND merchant_id = $2 AND reference = $3", shard, merchant_id, reference
+        f"SELECT {_PAYEE} FROM payees WHERE shard = $1 AND merchant_id = $2 AND reference = $3 ORDER BY payee_id", shard, merchant_id, reference
     )
     return (await _whole(tx, shard, rows))[0] if rows else None
 

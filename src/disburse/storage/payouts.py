@@ -26,20 +26,31 @@ def payout_of(row: Any) -> Payout:
     return Payout(*values)
 
 
+WHOLE = f"{COLUMNS}, s.execute_at, p.destination_digest"
+TIMES = "LEFT JOIN schedules s ON s.shard = $1 AND s.payout_id = p.payout_id"
+
+
+def whole_of(row: Any) -> Payout:
+    """The payout of a row that begins with `WHOLE`, read with `TIMES`, where $1 is the bucket."""
+    payout = payout_of(row)
+    payout.execute_at, payout.payee = row[_WIDTH], row[_WIDTH + 1]
+    return payout
+
+
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
     """The payouts of one bucket that have these ids."""
     rows = await tx.fetch(
-        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
     )
-    return {row[1]: payout_of(row) for row in rows}
+    return {row[1]: whole_of(row) for row in rows}
 
 
 async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
     """The payouts of one bucket that stand for these obligations (see `identifiers.base_of`)."""
     rows = await tx.fetch(
-        f"SELECT {COLUMNS} FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
+        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
     )
-    return {row[6]: payout_of(row) for row in rows}
+    return {row[6]: whole_of(row) for row in rows}
 
 
 _ATTEMPT = """a.number, a.state, a.due_at, a.connector, a.end_to_end_id, a.owner, a.epoch, a.lease_until, a.opened_at,
@@ -91,7 +102,7 @@ class Claimable:
 
 _CLAIMABLE = f"""{COLUMNS}, {_ATTEMPT}, CASE WHEN a.connector IS NULL THEN (
         SELECT e.connector FROM evidence e
-        WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC LIMIT 1) END"""
+        WHERE e.shard = $1 AND e.end_to_end_id = p.base || '-' || a.number ORDER BY e.heard_at DESC, e.digest LIMIT 1) END"""
 _OF_CHOSEN = """chosen d JOIN payouts p ON p.shard = $1 AND p.payout_id = d.payout_id
     JOIN attempts a ON a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number"""
 
@@ -128,13 +139,13 @@ async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Cl
     rows = await tx.fetch(
         f"""WITH chosen AS MATERIALIZED (
                 (SELECT payout_id, number, due_at FROM attempts
-                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at LIMIT $4)
+                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at, payout_id LIMIT $4)
                 UNION ALL
                 (SELECT payout_id, number, due_at FROM attempts
                  WHERE shard = $1 AND state = 'due' AND due_at > $3
-                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at LIMIT $4)
-                ORDER BY due_at LIMIT $4)
-            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at""",
+                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at, payout_id LIMIT $4)
+                ORDER BY due_at, payout_id LIMIT $4)
+            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at, a.payout_id""",
         shard,
         now,
         now + TOO_LATE,
@@ -160,11 +171,11 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
     """
     rows = await tx.fetch(
         """(SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
-            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at LIMIT $4)
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at <= $2 ORDER BY ask_at, payout_id LIMIT $4)
            UNION ALL
            (SELECT payout_id, number, merchant_id, connector, state = 'open', ask_at FROM attempts
-            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at LIMIT $4)
-           ORDER BY ask_at LIMIT $4""",
+            WHERE shard = $1 AND state IN ('open', 'accepted', 'unknown') AND ask_at > $3 ORDER BY ask_at, payout_id LIMIT $4)
+           ORDER BY ask_at, payout_id LIMIT $4""",
         shard,
         now,
         now + TOO_LATE,
@@ -176,7 +187,7 @@ async def to_ask(tx: Transaction, shard: int, now: datetime, limit: int) -> list
 async def to_expire(tx: Transaction, shard: int, now: datetime, limit: int) -> list[tuple[UUID, int]]:
     """Payouts that nobody executed in time: (payout, merchant)."""
     rows = await tx.fetch(
-        """SELECT payout_id, merchant_id FROM expiries WHERE shard = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3""",
+        """SELECT payout_id, merchant_id FROM expiries WHERE shard = $1 AND expires_at <= $2 ORDER BY expires_at, payout_id LIMIT $3""",
         shard,
         now,
         limit,

@@ -16,7 +16,7 @@ async def waiting_longer(
     rows = await tx.fetch(
         """SELECT payout_id, number, merchant_id FROM attempts
            WHERE shard = $1 AND state IN ('accepted', 'unknown') AND state IN ('open', 'accepted', 'unknown')
-             AND ask_at > $3 AND connector = $2 ORDER BY ask_at LIMIT $4""",
+             AND ask_at > $3 AND connector = $2 ORDER BY ask_at, payout_id LIMIT $4""",
         shard,
         connector,
         than,
@@ -33,7 +33,7 @@ async def resting_longer(
         """SELECT a.payout_id, a.number, a.merchant_id FROM attempts a
            JOIN attempts last ON last.shard = $1 AND last.payout_id = a.payout_id AND last.number = a.number - 1
            WHERE a.shard = $1 AND a.state = 'due' AND a.due_at > $3 AND last.connector = $2 AND last.state = 'not_sent'
-           ORDER BY a.due_at LIMIT $4""",
+           ORDER BY a.due_at, a.payout_id LIMIT $4""",
         shard,
         connector,
         than,

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from disburse.domain.attempt import Attempt
 from disburse.domain.payout import Payout
+from disburse.storage import reports_approvals as approvals
 from disburse.storage.database import Transaction
 from disburse.storage.payouts import attempts_of
 from disburse.storage.reports_requests import Told, of_payout
@@ -71,7 +72,8 @@ class Routing:
 class Story:
     """Everything stored about a payout. `mismatches`: when its reference came with other content. `worker_seen`: any worker.
 
-    `requests`: what persons asked for about it, and what others answered.
+    `requests`: what persons asked for about it, and what others answered. `approvals`: what it needed before it was sent, the latest
+    first.
     """
 
     payout: Payout
@@ -84,6 +86,7 @@ class Story:
     worker_seen: datetime | None
     routings: list[Routing] = field(default_factory=list)
     requests: list[Told] = field(default_factory=list)
+    approvals: list[approvals.Told] = field(default_factory=list)
 
 
 async def story(tx: Transaction, payout: Payout) -> Story:
@@ -101,7 +104,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
     )
     evidence = await tx.fetch(
         """SELECT attempt, connector, kind, verdict, detail, effect, heard_at, actor FROM evidence
-           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at""",
+           WHERE shard = $1 AND end_to_end_id = ANY ($2::text[]) ORDER BY heard_at, digest""",
         shard,
         [attempt.end_to_end_id for attempt in attempts if attempt.end_to_end_id is not None],
     )
@@ -133,6 +136,7 @@ async def story(tx: Transaction, payout: Payout) -> Story:
         await tx.fetchval("SELECT max(seen_at) FROM workers"),
         [Routing(*row) for row in routings],
         await of_payout(tx, shard, identifier),
+        await approvals.told(tx, subject=identifier),
     )
 
 

@@ -122,6 +122,67 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            WHERE (SELECT held FROM base) RETURNING 1""",
         ("uuid", "int4", "timestamptz"),
     ),
+    "schedules": (
+        """INSERT INTO schedules (shard, payout_id, merchant_id, execute_at, look_at)
+           SELECT $1, d.payout_id, $2[d.m], d.at, d.at FROM unnest({}) AS d (payout_id, m, at)
+           WHERE (SELECT held FROM base)
+           ON CONFLICT (shard, payout_id) DO UPDATE
+           SET execute_at = excluded.execute_at, look_at = excluded.look_at, done_at = NULL RETURNING 1""",
+        ("uuid", "int4", "timestamptz"),
+    ),
+    "unfunded": (
+        """INSERT INTO unfunded (shard, merchant_id, number, payout_id, currency, needed_minor, look_at)
+           SELECT $1, $2[d.m], d.number, d.payout_id, d.currency, d.needed, d.at
+           FROM unnest({}) AS d (payout_id, m, number, currency, needed, at) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int8", "text", "int8", "timestamptz"),
+    ),
+    "funded": (
+        """DELETE FROM unfunded u USING unnest({}) AS d (number, m)
+           WHERE u.shard = $1 AND u.merchant_id = $2[d.m] AND u.number = d.number AND (SELECT held FROM base) RETURNING 1""",
+        ("int8", "int4"),
+    ),
+    "limit_uses": (
+        """INSERT INTO limit_uses (shard, payout_id, merchant_id, currency, amount_minor, rail, payee, on_day)
+           SELECT $1, d.payout_id, $2[d.m], d.currency, d.amount, d.rail, d.payee, d.day
+           FROM unnest({}) AS d (payout_id, m, currency, amount, rail, payee, day) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "int8", "text", "bytea", "date"),
+    ),
+    "limit_counters": (
+        """INSERT INTO limit_counters (shard, merchant_id, currency, period, starts_on, scope, payouts, amount_minor)
+           SELECT $1, $2[d.m], d.currency, d.period, d.starts, d.scope, d.payouts, d.amount
+           FROM unnest({}) AS d (scope, m, currency, period, starts, payouts, amount) WHERE (SELECT held FROM base)
+           ON CONFLICT (shard, merchant_id, currency, period, starts_on, scope) DO UPDATE
+           SET payouts = limit_counters.payouts + excluded.payouts,
+               amount_minor = limit_counters.amount_minor + excluded.amount_minor RETURNING 1""",
+        ("text", "int4", "text", "text", "date", "int8", "int8"),
+    ),
+    # What gave its money back gives back what it used; of a merchant without limits nothing is found.
+    "given_back": (
+        """UPDATE limit_counters c SET payouts = c.payouts - back.payouts, amount_minor = c.amount_minor - back.amount
+           FROM (SELECT u.merchant_id, u.currency, k.period, k.starts_on, k.scope, count(*) AS payouts,
+                     sum(u.amount_minor)::int8 AS amount
+                 FROM unnest({}) AS d (payout_id) JOIN limit_uses u ON u.shard = $1 AND u.payout_id = d.payout_id
+                 CROSS JOIN LATERAL (SELECT p.period, p.starts_on, s.scope
+                     FROM (VALUES ('day', u.on_day), ('month', date_trunc('month', u.on_day::timestamp)::date)) AS p (period, starts_on),
+                          (VALUES (''), ('rail:' || u.rail), ('payee:' || encode(u.payee, 'hex'))) AS s (scope)) AS k
+                 GROUP BY 1, 2, 3, 4, 5) AS back
+           WHERE c.shard = $1 AND c.merchant_id = back.merchant_id AND c.currency = back.currency AND c.period = back.period
+               AND c.starts_on = back.starts_on AND c.scope = back.scope AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid",),
+    ),
+    "approval_needs": (
+        """INSERT INTO approval_needs (shard, subject_id, digest, merchant_id, kind, needed, summary, maker, at, actor)
+           SELECT $1, d.subject, d.digest, $2[d.m], d.kind, d.needed, d.summary, d.maker, d.at, d.actor
+           FROM unnest({}) AS d (subject, m, digest, kind, needed, summary, maker, at, actor)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "bytea", "text", "int4", "text", "text", "timestamptz", "text"),
+    ),
+    "approvals": (
+        """INSERT INTO approvals (shard, subject_id, digest, actor, merchant_id, verdict, why, at)
+           SELECT $1, d.subject, d.digest, d.actor, $2[d.m], d.verdict, d.why, d.at
+           FROM unnest({}) AS d (subject, m, digest, actor, verdict, why, at) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "bytea", "text", "text", "text", "timestamptz"),
+    ),
     "top_ups": (
         """INSERT INTO top_ups (shard, merchant_id, reference, top_up_id, currency, amount_minor, at, actor)
            SELECT $1, $2[d.m], d.reference, d.id, d.currency, d.amount, d.at, d.actor
@@ -148,6 +209,21 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            SET decision = excluded.decision, at = excluded.at, looked = routings.looked + 1 RETURNING 1""",
         ("uuid", "int4", "int4", "text", "timestamptz", "timestamptz"),
     ),
+    # A registry's place: rows from the one after `seen` to `last` are dealt with by this transaction, and by no other.
+    "registry": (
+        """UPDATE registries r SET applied_to = d.last, made = r.made + d.made, found = r.found + d.found, refused = r.refused + d.refused,
+               waits = NULL, updated_at = d.at
+           FROM unnest({}) AS d (registry_id, seen, last, made, found, refused, before, at)
+           WHERE r.shard = $1 AND r.registry_id = d.registry_id AND r.applied_to = d.seen AND r.state = d.before AND r.given_up = 0
+               AND (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int4", "int4", "int4", "int4", "text", "timestamptz"),
+    ),
+    "fates": (
+        """INSERT INTO registry_fates (shard, registry_id, number, fate, payout_id, reason, at, actor)
+           SELECT $1, d.registry_id, d.number, d.fate, d.payout_id, d.reason, d.at, d.actor
+           FROM unnest({}) AS d (registry_id, number, fate, payout_id, reason, at, actor) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "text", "uuid", "text", "timestamptz", "text"),
+    ),
     "counters": (
         """UPDATE merchants w SET payouts = w.payouts + d.payouts, postings = w.postings + d.postings, events = w.events + d.events
            FROM unnest({}) AS d (m, payouts, postings, events)
@@ -155,22 +231,22 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("int4", "int8", "int8", "int8"),
     ),
 }  # fmt: skip
-_MAY_BE_THERE = frozenset({"strays"})
+_MAY_BE_THERE = frozenset({"strays", "given_back"})
 
 # A guard that does not hold turns into a cast that fails and names it: a constant error would be raised by the planner.
 _OPENING = """WITH locked AS MATERIALIZED (
-        SELECT payouts, postings, events FROM merchants
+        SELECT payouts, postings, events, ruled FROM merchants
         WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE),
     base AS MATERIALIZED (
         SELECT array_agg(payouts) AS payouts, array_agg(postings) AS postings, array_agg(events) AS events,
-            (CASE WHEN count(*) = cardinality($2::int4[]) THEN 'true' ELSE 'merchants' END)::boolean AS held
+            bool_or(ruled) AS ruled, (CASE WHEN count(*) = cardinality($2::int4[]) THEN 'true' ELSE 'merchants' END)::boolean AS held
         FROM locked)"""
 
 _ROWS = re.compile(r"unnest\(\{\}\) AS d \(([^)]*)\)")
 _NARROWED = frozenset(name for name, (sql, _) in _BRANCHES.items() if _ROWS.search(sql))
 """Branches whose columns may be said once: all but those that count their rows by their places."""
 
-_statements: dict[tuple[str, ...], str] = {}
+_statements: dict[tuple[tuple[str, ...], bool], str] = {}
 
 
 def _filled(sql: str, types: Sequence[str], first: int) -> str:
@@ -187,10 +263,10 @@ def _filled(sql: str, types: Sequence[str], first: int) -> str:
     return f"{sql[: names.start()]}{rows}{sql[names.end() :]}"
 
 
-def statement_of(branches: tuple[str, ...]) -> str:
-    """The one statement that writes these branches."""
-    if branches not in _statements:
-        parts, guards, first = [_OPENING], [], 3
+def statement_of(branches: tuple[str, ...], unruled: bool = False) -> str:
+    """The one statement that writes these branches; `unruled`: only for merchants without limits and policies."""
+    if (branches, unruled) not in _statements:
+        parts, guards, first = [_OPENING], ["(CASE WHEN ruled THEN 'ruled' ELSE '1' END)::int"] if unruled else [], 3
         for branch in branches:
             sql, types = _BRANCHES[branch]
             parts.append(f"{branch}_w AS ({_filled(sql, types, first)})")
@@ -200,8 +276,8 @@ def statement_of(branches: tuple[str, ...]) -> str:
             first += len(types)
         balances = "(SELECT array_agg(balance_minor ORDER BY place) FROM balances_w)" if "balances" in branches else "NULL"
         told = f"payouts, postings, events, {balances}, {' + '.join(guards) or '0'}"
-        _statements[branches] = f"{', '.join(parts)} SELECT {told} FROM base"
-    return _statements[branches]
+        _statements[branches, unruled] = f"{', '.join(parts)} SELECT {told} FROM base"
+    return _statements[branches, unruled]
 
 
 def _columns(rows: Sequence[Row]) -> list[Sequence[Any]]:
@@ -214,8 +290,10 @@ def _same(column: Sequence[Any]) -> bool:
     return column[0] == column[-1] and column.count(column[0]) == len(column)  # most that differ do so at their ends already
 
 
-async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows: dict[str, list[Row]]) -> Any:
-    """Write what is there. Returns the merchants' last payout, posting and event numbers before it, and the new balances.
+async def write_rows(
+    tx: Transaction, shard: int, merchants: Sequence[int], rows: dict[str, list[Row]], *, unruled: bool = False
+) -> Any:
+    """Write what is there; `unruled`: if none of the merchants has limits or policies. Returns the merchants' last payout, posting and event numbers before it, and the new balances.
 
     `merchants` are sorted; rows name them by their place in it, from one. Raises GuardFailed, and what the keys raise.
     """
@@ -226,7 +304,7 @@ async def write_rows(tx: Transaction, shard: int, merchants: Sequence[int], rows
     for branch in branches:
         arrays += _columns(rows[branch]) if branch in _NARROWED else zip(*rows[branch], strict=True)
     try:
-        return await tx.fetchrow(statement_of(branches), shard, merchants, *arrays)
+        return await tx.fetchrow(statement_of(branches, unruled), shard, merchants, *arrays)
     except asyncpg.exceptions.InvalidTextRepresentationError as failed:
         raise GuardFailed(str(failed).rpartition('"')[0].rpartition('"')[2]) from None
 
@@ -242,5 +320,5 @@ _USUAL: tuple[tuple[str, ...], ...] = (
 async def rehearse(tx: Transaction) -> None:
     """Have a connection prepare and plan the usual statements, by writing no row with each."""
     for branches in _USUAL:
-        sql = statement_of(branches)
+        sql = statement_of(branches, unruled="payouts" in branches)  # as a hopeful transaction writes them
         await tx.fetchrow(sql, 0, [], *[[] for branch in branches for _ in _BRANCHES[branch][1]])

@@ -16,8 +16,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from disburse.domain.ledger import AVAILABLE, Account, Posting
+from disburse.domain.ledger import AVAILABLE, Account, Posting, Reason
 from disburse.domain.payout import Payout, PayoutState
+from disburse.domain.rules import RuleBook
 from disburse.storage.database import GuardFailed, Transaction
 from disburse.storage.statement import Row, write_rows
 
@@ -34,9 +35,10 @@ class Unit:
     """One transaction's work on one bucket: its merchants locked, what they own, and what will be written.
 
     `lock` makes one. Payouts, postings and events are numbered by the locked merchants, so their numbers have no gaps.
+    `ruled`: the merchants that have limits or policies, `book` what these say (`operations/rules.py`); a hopeful unit knows neither.
     """
 
-    __slots__ = ("_balances", "_changes", "_counters", "_made", "_merchants", "_places", "_read", "_real", "_rows", "_seen", "_told", "shard", "tx")
+    __slots__ = ("_balances", "_changes", "_counters", "_holds", "_made", "_merchants", "_places", "_read", "_real", "_rows", "_seen", "_told", "book", "ruled", "shard", "tx")
 
     def __init__(self, tx: Transaction, shard: int, merchants: Iterable[int]) -> None:
         self.tx = tx
@@ -52,6 +54,9 @@ class Unit:
         self._seen: dict[UUID, int] = {}
         self._told: dict[UUID, Payout] = {}
         self._made: list[Payout] = []
+        self._holds = False
+        self.ruled: frozenset[int] = frozenset()
+        self.book: RuleBook | None = None
 
     @classmethod
     async def lock(cls, tx: Transaction, shard: int, merchants: Iterable[int]) -> Unit:
@@ -59,12 +64,14 @@ class Unit:
         if tx.hopeful:
             return cls(tx, shard, merchants)
         found = await tx.fetch(
-            """SELECT merchant_id FROM merchants
+            """SELECT merchant_id, ruled FROM merchants
                WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE""",
             shard,
             sorted(set(merchants)),
         )
-        return cls(tx, shard, [row[0] for row in found])
+        unit = cls(tx, shard, [row[0] for row in found])
+        unit.ruled = frozenset(row[0] for row in found if row[1])
+        return unit
 
     def knows(self, merchant_id: int) -> bool:
         return merchant_id in self._places
@@ -101,7 +108,8 @@ class Unit:
         return _PLENTY if self.tx.hopeful and not self._read else 0
 
     def covers(self, merchant_id: int, currency: str, needed: int) -> bool:
-        """Whether so much may be spent. A hopeful unit never says no: what it read may be old. Raises GuardFailed."""
+        """Whether so much may be spent: asked before money is held. A hopeful unit never says no: what it read may be old. Raises GuardFailed."""
+        self._holds = True
         if needed <= self.available(merchant_id, currency):
             return True
         if self.tx.hopeful:
@@ -150,6 +158,8 @@ class Unit:
         rows, changes = self._rows.setdefault("postings", []), self._changes
         for p in postings:
             merchant, currency, amount = p.merchant_id, p.currency, p.amount_minor
+            if p.reason is Reason.RELEASE and p.phase == "end":
+                self.add("given_back", (p.origin_id,))
             rows.append((self._places[merchant], self._next(merchant, _POSTINGS), p.origin_id, p.phase, currency, p.source,
                          p.destination, amount, p.reason, at, actor))  # fmt: skip
             source, destination = (merchant, currency, p.source), (merchant, currency, p.destination)
@@ -196,7 +206,10 @@ class Unit:
         later = rows.pop("attempts", []) if rows.get("heard") else []  # after the old attempt has ended, not beside it
         if later and self.tx.hopeful:
             raise GuardFailed("attempts")
-        self._stamp(await write_rows(self.tx, self.shard, self._merchants, rows), sums)
+        if rows.get("given_back") and rows.get("limit_counters"):
+            raise AssertionError("one statement cannot both count payouts and give counts back")
+        unruled = self.tx.hopeful and self._holds  # nobody read what such a merchant's payouts go by
+        self._stamp(await write_rows(self.tx, self.shard, self._merchants, rows, unruled=unruled), sums)
         if later:
             await write_rows(self.tx, self.shard, self._merchants, {"attempts": later})
         self._rows = {}

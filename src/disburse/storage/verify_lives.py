@@ -44,10 +44,10 @@ _PAYOUTS = (
     ),
     Check(
         "H6 what waits will expire",
-        "Each payout that was not executed stands on the sweeper's list, no later than its time.",
+        "Each payout that was not executed, or waits for approval, stands on the sweeper's list, no later than its time.",
         """SELECT p.merchant_id AS merchant, p.payout_id AS payout, p.state
            FROM payouts p LEFT JOIN expiries e USING (shard, payout_id)
-           WHERE p.state IN ('created', 'unfunded') AND (e.expires_at <= p.expires_at) IS NOT TRUE""",
+           WHERE p.state IN ('created', 'unfunded', 'awaiting_approval') AND (e.expires_at <= p.expires_at) IS NOT TRUE""",
     ),
     Check(
         "E4 ids carry their bucket",
@@ -65,7 +65,9 @@ _PAYOUTS = (
                  UNION ALL SELECT 'route', shard, merchant_id, payout_id FROM routings
                  UNION ALL SELECT 'event', shard, merchant_id, payout_id FROM events WHERE payout_id IS NOT NULL
                  UNION ALL SELECT 'evidence', shard, merchant_id, payout_id FROM evidence WHERE payout_id IS NOT NULL
-                 UNION ALL SELECT 'expiry', shard, merchant_id, payout_id FROM expiries) AS r
+                 UNION ALL SELECT 'expiry', shard, merchant_id, payout_id FROM expiries
+                 UNION ALL SELECT 'time', shard, merchant_id, payout_id FROM schedules
+                 UNION ALL SELECT 'approval', shard, merchant_id, subject_id FROM approval_needs WHERE kind = 'payout') AS r
            LEFT JOIN payouts p USING (shard, payout_id)
            WHERE (p.merchant_id = r.merchant_id) IS NOT TRUE""",
     ),
@@ -198,6 +200,7 @@ _EVENTS = (
                  UNION ALL SELECT 'evidence', merchant_id, encode(digest, 'hex'), actor FROM evidence
                  UNION ALL SELECT 'request', merchant_id, request_id::text, actor FROM requests
                  UNION ALL SELECT 'decision', merchant_id, request_id::text, actor FROM decisions
+                 UNION ALL SELECT 'approval', merchant_id, subject_id::text, actor FROM approvals
                  UNION ALL SELECT 'operation', NULL, connector || ' ' || reference, actor FROM provider_operations
                  UNION ALL SELECT 'merchant', merchant_id, '', actor FROM merchant_settings
                  UNION ALL SELECT 'operator', NULL, operator_id::text, actor FROM operators) AS acts

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from disburse.storage.verify_check import Check
 
-_APPEND_ONLY = "('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys')"
+_APPEND_ONLY = """('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys',
+    'limit_uses', 'approval_needs', 'approvals', 'registry_rows', 'registry_fates')"""
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -37,8 +38,21 @@ _UNIQUE = """VALUES
     ('payees_pkey', 'payees', 'shard payee_id', NULL),
     ('one_payee_a_reference', 'payees', 'shard merchant_id reference', NULL),
     ('payee_destinations_pkey', 'payee_destinations', 'shard payee_id number', NULL),
+    ('registries_pkey', 'registries', 'shard registry_id', NULL),
+    ('registry_rows_pkey', 'registry_rows', 'shard registry_id number', NULL),
+    ('one_row_a_payout', 'registry_rows', 'shard registry_id base', NULL),
+    ('registry_chunks_pkey', 'registry_chunks', 'shard registry_id chunk', NULL),
+    ('registry_fates_pkey', 'registry_fates', 'shard registry_id number', NULL),
+    ('one_registry_a_content', 'registries', 'shard merchant_id content',
+     '((NOT again) AND (NOT repeats) AND (state = ANY (ARRAY[''awaiting_approval''::text, ''approved''::text, ''executing''::text, ''completed''::text, ''completed_with_errors''::text])))'),
     ('expiries_pkey', 'expiries', 'shard payout_id', NULL),
-    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL)"""
+    ('mismatches_pkey', 'mismatches', 'shard payout_id fingerprint', NULL),
+    ('schedules_pkey', 'schedules', 'shard payout_id', NULL),
+    ('unfunded_pkey', 'unfunded', 'shard merchant_id number', NULL),
+    ('limit_uses_pkey', 'limit_uses', 'shard payout_id', NULL),
+    ('limit_counters_pkey', 'limit_counters', 'shard merchant_id currency period starts_on scope', NULL),
+    ('approval_needs_pkey', 'approval_needs', 'shard subject_id digest', NULL),
+    ('approvals_pkey', 'approvals', 'shard subject_id digest actor', NULL)"""
 
 # Name of the constraint, its table, a phrase of ours that it must contain.
 _CHECKED = """VALUES
@@ -52,18 +66,22 @@ _CHECKED = """VALUES
     ('payouts_state_check', 'payouts', 'in_doubt'),
     ('attempts_state_check', 'attempts', 'not_sent'),
     ('a_request_is_whole', 'requests', 'seen_event IS NOT NULL'),
+    ('a_plan_is_whole', 'registries', 'rows_digest IS NULL'),
+    ('rows_add_up', 'registries', 'given_up'),
+    ('a_row_is_whole', 'registry_rows', 'num_nulls(fingerprint'),
+    ('a_fate_is_whole', 'registry_fates', 'refused'),
     ('a_key_has_one_answer', 'idempotency_keys', 'refusal IS NOT NULL')"""
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
-    'operators', 'provider_operations', 'idempotency_keys', 'webhooks', 'api_keys', 'payees', 'payee_destinations')"""
+    'operators', 'provider_operations', 'idempotency_keys', 'approval_needs', 'approvals', 'webhooks', 'api_keys', 'payees',
+    'payee_destinations', 'registries', 'registry_fates')"""
 
 SCHEMA = (
     Check(
         "L5 books and events are append-only",
-        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, whose operations are and "
-        "what keys came to, nor "
-        "become a role that can.",
+        "The program's role can neither change nor remove postings, events, evidence, requests, decisions, approvals, whose operations are, "
+        "what keys came to, what registries say and what of limits is used, nor become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)
