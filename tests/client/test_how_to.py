@@ -29,7 +29,7 @@ from tests.house.sources import ROOT
 HOW_TO = ROOT / "docs/how-to"
 PAGE = (HOW_TO / "client.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-FILES = ("client_wages", "client_events", "client_hooks")
+FILES = ("client_wages", "client_registry", "client_events", "client_hooks")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -51,6 +51,7 @@ async def _next(items: AsyncIterator[T]) -> T | None:
 
 class BlockingClient:
     """One merchant's way to one server, for threads. Arguments, results and exceptions are those of `Client`; open it by `with`, or close it.
+    Functions that are given along, such as `told`, are called in the client's own thread.
 
     Make it in the process that uses it: a thread does not come along through a fork. Raises RuntimeError when that is forgotten.
     """
@@ -110,6 +111,14 @@ class BlockingClient:
     payees = _iterates(Client.payees)
     add_destination = _waits(Client.add_destination)
     retire_destination = _waits(Client.retire_destination)
+    limits = _waits(Client.limits)
+    plan_registry = _waits(Client.plan_registry)
+    apply_registry = _waits(Client.apply_registry)
+    follow_registry = _waits(Client.follow_registry)
+    registry = _waits(Client.registry)
+    registries = _iterates(Client.registries)
+    registry_rows = _iterates(Client.registry_rows)
+    cancel_registry = _waits(Client.cancel_registry)
     events = _iterates(Client.events)
     add_webhook = _waits(Client.add_webhook)
     webhooks = _waits(Client.webhooks)

@@ -7,6 +7,7 @@ trying again.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -30,7 +31,7 @@ _KEY: Final = re.compile(r"[!#-~]{1,255}")
 _ROUTES: Final = {route.name: route for route in ROUTES}
 _ONCE: Final = frozenset({
     "create", "execute", "cancel", "payee_add", "payee_destination_add", "payee_destination_retire", "webhook_pause", "webhook_resume",
-    "api_key_disable",
+    "api_key_disable", "registry_create", "registry_apply", "registry_cancel",
 })  # fmt: skip
 """What writes, and is done once at most however often it is asked."""
 
@@ -49,6 +50,9 @@ class Call(Generic[T]):
     key: str | None = None
     reference: str | None = None
     wait_s: float = 0.0
+    kind: str = "application/json"
+    told: Callable[[int, int], None] | None = None
+    """Is told how many bytes of the body are on their way, and how many there are; from 0 again in each try."""
 
     @property
     def what(self) -> str:
@@ -76,6 +80,18 @@ def write(
     content = msgspec.json.encode(_said(msgspec.to_builtins(body))) if body is not None else None
     repeat: Repeat = "once" if name in _ONCE else "again"
     return Call(name, route.method, _path(name, identifier), "", content, into, repeat, key, reference)
+
+
+def upload(
+    name: Name, into: type[T], content: bytes, query: msgspec.Struct, *, told: Callable[[int, int], None] | None = None, wait_s: float = 0.0
+) -> Call[T]:
+    """A file to be taken. That must be harmless to do twice."""
+    if not _ROUTES[name].file or name not in _ONCE:
+        raise AssertionError(f"{name} takes no file")
+    return Call(
+        name, _ROUTES[name].method, _path(name, ""), write_query(query), content, into, "once",
+        wait_s=wait_s, kind="application/octet-stream", told=told,
+    )  # fmt: skip
 
 
 def _path(name: Name, identifier: Id) -> str:

@@ -20,12 +20,13 @@ from typing import Self, TypeVar
 import msgspec
 
 from disburse.client.asking import Asking, Done, Retries
-from disburse.client.calls import Call, Id, read, write
+from disburse.client.calls import Call, Id, read, upload, write
 from disburse.client.errors import EventsMissing
 from disburse.client.line import Line
 from disburse.protocols import rest_event_messages as e
 from disburse.protocols import rest_messages as m
 from disburse.protocols import rest_payee_messages as p
+from disburse.protocols import rest_registry_messages as r
 from disburse.protocols.events import Event
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ T = TypeVar("T")
 _EVERY_PAYOUT = m.PayoutsAsked()
 _EVERY_TOP_UP = m.TopUpsAsked()
 _EVERY_PAYEE = p.PayeesAsked()
+_A_REGISTRY = r.NewRegistryAsked()
+_EVERY_ROW = r.RegistryRowsAsked()
+_PLANNING_S = 30.0
 
 
 def new_key() -> str:
@@ -139,6 +143,10 @@ class Client:
         """What a payout would cost now."""
         return await self.send(read("fee_quote", m.FeeQuote, query=m.FeeAsked(rail=rail, amount=amount.amount, currency=amount.currency)))
 
+    async def limits(self) -> m.Limits:
+        """Your limits, and what they leave."""
+        return await self.send(read("limits", m.Limits))
+
     async def rails(self) -> list[m.Rail]:
         """What can be paid now, and at which fee."""
         return (await self.send(read("rails", m.Rails))).items
@@ -189,6 +197,59 @@ class Client:
     async def retire_destination(self, payee_id: Id, destination_id: Id) -> p.Payee:
         """Pay nothing new there."""
         return await self.send(write("payee_destination_retire", p.Payee, payee_id, p.Retired(destination=str(destination_id))))
+
+    # --- registries ---
+
+    async def plan_registry(
+        self, content: bytes, asked: r.NewRegistryAsked = _A_REGISTRY, *, told: Callable[[int, int], None] | None = None
+    ) -> r.Registry:
+        """Send a file of payouts and have every row judged; nothing is held and nothing is paid. `told`: bytes sent, and bytes in all."""
+        return await self.send(upload("registry_create", r.Registry, content, asked, told=told, wait_s=_PLANNING_S))
+
+    async def apply_registry(self, planned: r.Registry, *, only_good: bool = False, again: bool = False) -> r.Registry:
+        """Do exactly what was planned and looked at. May be repeated at any time: each row is paid once. Raises ValueError for one without a plan."""
+        if planned.digest is None:
+            raise ValueError("this registry is not planned yet")
+        asked = r.Apply(digest=planned.digest, only_good=only_good, again=again)
+        return await self.send(write("registry_apply", r.Registry, planned.id, asked))
+
+    async def follow_registry(self, registry_id: Id, told: Callable[[r.Registry], None], *, every_s: float = 1.0) -> r.Registry:
+        """Look every so many seconds until it is over; `told` gets each look, with its counters. The last look."""
+        while True:
+            seen = await self.registry(registry_id)
+            told(seen)
+            if seen.final:
+                return seen
+            await self._sleep(every_s)
+
+    async def registry(self, registry_id: Id) -> r.Registry:
+        """A registry as it stands."""
+        return await self.send(read("registry_get", r.Registry, registry_id))
+
+    async def registries(self) -> AsyncIterator[r.Registry]:
+        """All registries, newest first, page by page."""
+        asked = r.RegistriesAsked()
+        while True:
+            page = await self.send(read("registry_list", r.Registries, query=asked))
+            for one in page.items:
+                yield one
+            if page.next_cursor is None:
+                return
+            asked = msgspec.structs.replace(asked, cursor=page.next_cursor)
+
+    async def registry_rows(self, registry_id: Id, asked: r.RegistryRowsAsked = _EVERY_ROW) -> AsyncIterator[r.RegistryRow]:
+        """The rows of a registry in the file's order, with their faults and what became of them."""
+        while True:
+            page = await self.send(read("registry_rows", r.RegistryRows, registry_id, asked))
+            for one in page.items:
+                yield one
+            if page.next_cursor is None:
+                return
+            asked = msgspec.structs.replace(asked, cursor=page.next_cursor)
+
+    async def cancel_registry(self, registry_id: Id) -> r.Registry:
+        """Stop a registry. Payouts that were made go on; rows that are left are given up."""
+        return await self.send(write("registry_cancel", r.Registry, registry_id))
 
     # --- events ---
 

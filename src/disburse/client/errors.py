@@ -55,6 +55,26 @@ class InsufficientFunds(Problem):
     """There is too little money. With a new key the same reference is paid after a top-up."""
 
 
+class LimitReached(Problem):
+    """A limit leaves no room for it. With a new key the same reference is paid when there is."""
+
+
+class BadFile(Problem):
+    """The file is no registry; nothing of it is kept."""
+
+
+class Drifted(Problem):
+    """What was planned is not what would be done now: plan the file again, and look at the plan."""
+
+
+class NotAllGood(Problem):
+    """Some rows of the registry cannot be paid, and it was not asked to do the others alone."""
+
+
+class AppliedBefore(Problem):
+    """The same rows were applied before."""
+
+
 class NoRoute(Problem):
     """Nobody carries such a payout."""
 
@@ -129,7 +149,8 @@ def _times(tries: int) -> str:
 
 PROBLEMS: Final[dict[str, type[Problem]]] = {
     "bad_request": BadRequest, "unauthorized": Unauthorized, "payouts_off": Denied, "payouts_denied": Denied, "not_found": NotFound,
-    "method_not_allowed": BadRequest, "too_slow": BadRequest, "insufficient_funds": InsufficientFunds, "no_route": NoRoute,
+    "method_not_allowed": BadRequest, "too_slow": BadRequest, "insufficient_funds": InsufficientFunds, "limit_reached": LimitReached, "bad_file": BadFile, "drifted": Drifted,
+    "not_all_good": NotAllGood, "applied_before": AppliedBefore, "no_route": NoRoute,
     "below_minimum": BelowMinimum, "destination_retired": DestinationRetired, "wrong_state": WrongState, "too_many": WrongState,
     "no_such_events": WrongState, "resend_under_way": WrongState, "own_key": WrongState, "key_ended": WrongState,
     "too_large": BadRequest, "unsupported_media_type": BadRequest, "key_reused": KeyReused, "reference_reused": ReferenceReused,

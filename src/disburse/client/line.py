@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -28,6 +29,7 @@ MOST_BYTES: Final = 32 * 1024 * 1024
 KEEP_ALIVE_S: Final = 4.0
 """An idle connection is not used after this: the server, or a proxy before it, may be about to close it."""
 
+_PIECE: Final = 64 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -87,10 +89,10 @@ class Line:
         if call.key is not None:
             headers["Idempotency-Key"] = call.key
         if call.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"], headers["Content-Length"] = call.kind, str(len(call.body))
         address = f"{self._url}{call.path}?{call.query}" if call.query else f"{self._url}{call.path}"
         async with self._opened().request(
-            call.method, URL(address, encoded=True), headers=headers, data=call.body, allow_redirects=False, timeout=_NO_TIMEOUT,
+            call.method, URL(address, encoded=True), headers=headers, data=_body(call), allow_redirects=False, timeout=_NO_TIMEOUT,
             trace_request_ctx=progress,
         ) as response:  # fmt: skip
             kind, wait = response.headers.get("Content-Type", ""), response.headers.get("Retry-After")
@@ -108,6 +110,18 @@ class Line:
             session._retry_connection = False
             self._session = session
         return self._session
+
+
+def _body(call: Call[Any]) -> bytes | AsyncIterator[bytes] | None:
+    return _told(call.body, call.told) if call.body is not None and call.told is not None else call.body
+
+
+async def _told(body: bytes, told: Callable[[int, int], None]) -> AsyncIterator[bytes]:
+    """The body in pieces; each is asked for when the one before is on its way."""
+    told(0, len(body))
+    for begin in range(0, len(body), _PIECE):
+        yield body[begin : begin + _PIECE]
+        told(min(begin + _PIECE, len(body)), len(body))
 
 
 def _tracing() -> aiohttp.TraceConfig:
