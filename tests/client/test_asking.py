@@ -35,6 +35,7 @@ CALM = Retries(tries=3, first_pause_s=1.0, longest_pause_s=8.0, jitter=lambda: 1
 GONE, CUT = NeverLeft("the connection is refused"), Lost("the connection broke")
 PAGE = Came(502, "text/html", b"<h1>Bad gateway</h1>")
 PAYOUT = {
+    **dict.fromkeys(Payout.__struct_fields__),
     "id": "1", "reference": "w", "surface": "own", "state": "queued", "final": False, "frozen": False, "rail": "card", "destination": "4*1",
     "amount": {"amount": "1", "currency": "RUB"}, "fee": {"amount": "0", "currency": "RUB"}, "returned": None, "reason": None, "attempts": 1,
     "created_at": "2026-11-21T12:00:00Z", "updated_at": "2026-11-21T12:00:00Z", "finished_at": None, "expires_at": None, "later_field": 1,

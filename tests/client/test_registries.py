@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from disburse.api.allowance import Allowances
 from disburse.api.registry_files import How
 from disburse.api.rest_registries import RegistryDoor
 from disburse.client import (
@@ -47,7 +48,7 @@ def lines(*rows: tuple[str, str]) -> bytes:
 async def town(house: House) -> AsyncIterator[Program]:
     """A merchant's program before the door of registries."""
     made = await house.merchant("shop@example.com")
-    door = RegistryDoor(Terms(house.desk), How(accepted_member_ids(MEMBERS)))
+    door = RegistryDoor(Terms(house.desk), How(accepted_member_ids(MEMBERS)), Allowances(house.world.clock, per_s=0, burst=1))
     async with served([("/v1/registries", door), ("/v1/registries/*", door)]) as running:
         yield Program(house, made, running)
 
