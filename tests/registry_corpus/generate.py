@@ -53,7 +53,7 @@ def generate(seed: int, rows: int = 1_000) -> Corpus:
                 gig(world, merchant, size, made)
             else:
                 act(world, merchant, size)
-            with_failures(merchant)
+            with_failures(world, merchant)
             left -= sum(len(sheet.drafts) for sheet in merchant.sheets if sheet.at >= world.judged_from and sheet.channel == "registry")
             made += 1
     plant(world)

@@ -37,9 +37,11 @@ def _daily(world: World, merchant: Merchant, rows: int, style: str) -> None:
     couriers = [merchant.person() for _ in range(max(2, round(rows / _DAYS_A_MONTH / a_day)))]
     rate = {courier.key: random.choice((900, 1_200, 1_500, 1_850, 2_500, 3_000)) * 100 for courier in couriers}
     route = random.randrange(10_000, 900_000)
+    twice = random.random() < 0.5  # a file at noon and one in the evening
     words = "Оплата услуг курьера"
     for day in days(world):
-        drafts: list[Draft] = []
+        noon: list[Draft] = []
+        evening: list[Draft] = []
         for courier in couriers:
             if style != "bare" and random.random() < 0.3:
                 continue
@@ -56,10 +58,11 @@ def _daily(world: World, merchant: Merchant, rows: int, style: str) -> None:
                 kind = "courier_many_a_day" if first else "daily_pay"
                 draft = merchant.draft(courier, rate[courier.key], comment, f"{courier.key}:{day}:{slot}", kind, like=first)
                 first = first or (draft,)
-                drafts.append(draft)
-        if drafts:
-            at = merchant.moment((day.year, day.month), day.day, 20)
-            merchant.hand_in(at, drafts, f"courier_{day:%Y%m%d}.csv")
+                (noon if twice and slot < 2 else evening).append(draft)
+        for hour, drafts in ((13, noon), (20, evening)):
+            if drafts:
+                at = merchant.moment((day.year, day.month), day.day, hour)
+                merchant.hand_in(at, drafts, f"courier_{day:%Y%m%d}{'_1' if hour < 20 else ''}.csv")
 
 
 def _weekly(world: World, merchant: Merchant, rows: int) -> None:

@@ -112,7 +112,8 @@ def hand_then_file(world: World, rows: int) -> int:
         by_hand = draft.again("")
         by_hand.comment = reworded(world, draft.comment)
         if draft.name is None and sheet.merchant.naming == "comment":
-            by_hand.comment = f"{reworded(world, draft.comment.replace(f', {draft.person.name}', ''))} {people.initials(draft.person.name)}"
+            bare = draft.comment.replace(draft.person.name, "").strip(", ")
+            by_hand.comment = f"{reworded(world, bare)} {people.initials(draft.person.name)}".strip()
         elif draft.name is not None:
             by_hand.name = people.initials(draft.person.name)
         by_hand.like, draft.like, draft.kind = (), (by_hand,), "hand_then_file"

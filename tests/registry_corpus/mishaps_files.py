@@ -47,6 +47,11 @@ def _copies(sheet: Sheet, drafts: list[Draft], at: datetime, kind: str) -> list[
     return copies
 
 
+def _patience(sheet: Sheet) -> timedelta:
+    """How late a file is sent again: under bare comments not so late that a failed row's second try is near the next week's."""
+    return 3 * DAY if sheet.merchant.dated else 36 * HOUR
+
+
 def _send(world: World, sheet: Sheet, at: datetime, drafts: list[Draft], name: str) -> Sheet:
     sheet.planted = True
     other = sheet.merchant.hand_in(at, drafts, name)
@@ -68,7 +73,7 @@ def file_again(world: World, rows: int) -> int:
     sheet = _suitable(world, rows)
     if sheet is None:
         return 0
-    at = sheet.at + world.between(12 * MINUTE, 3 * DAY)
+    at = sheet.at + world.between(12 * MINUTE, _patience(sheet))
     return _count(_send(world, sheet, at, _copies(sheet, sheet.drafts, at, "file_again"), _renamed(world, sheet)), "file_again")
 
 
@@ -77,7 +82,7 @@ def reexport(world: World, rows: int) -> int:
     sheet = _suitable(world, rows)
     if sheet is None:
         return 0
-    at = sheet.at + world.between(HOUR, 3 * DAY)
+    at = sheet.at + world.between(HOUR, _patience(sheet))
     copies = _copies(sheet, sheet.drafts, at, "reexport")
     upper, order = world.random.random() < 0.5, world.random.randrange(3)
     for copy in copies:
@@ -127,7 +132,7 @@ def resent_for_few_failures(world: World, rows: int) -> int:
         if draft.retry is not None and draft.state in ("failed", "cancelled"):
             _take_back(sheet.merchant, draft.retry)
             draft.retry = None
-    at = sheet.at + world.between(HOUR, 2 * DAY)
+    at = sheet.at + world.between(HOUR, _patience(sheet))
     copies = _copies(sheet, sheet.drafts, at, "resent_for_few_failures")
     return _count(_send(world, sheet, at, copies, _renamed(world, sheet)), "resent_for_few_failures")
 

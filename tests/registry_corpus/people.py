@@ -6,13 +6,20 @@ Lives here: drawing from a given `Random`. May not live here: merchants, sums, t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from random import Random
+from typing import Final
 
 import base58
 
 from tests.registry_corpus.shapes import Place
 
-_SURNAMES = (
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_SURNAMES: Final = _words(
     "Иванов Смирнов Кузнецов Попов Васильев Петров Соколов Михайлов Новиков Фёдоров Морозов Волков Алексеев Лебедев Семёнов Егоров "
     "Павлов Козлов Степанов Николаев Орлов Андреев Макаров Никитин Захаров Зайцев Соловьёв Борисов Яковлев Григорьев Романов "
     "Воробьёв Сергеев Кузьмин Фролов Александров Дмитриев Королёв Гусев Киселёв Ильин Максимов Поляков Сорокин Виноградов Ковалёв "
@@ -22,32 +29,32 @@ _SURNAMES = (
     "Воронин Климов Филатов Пономарёв Голубев Кудрявцев Прохоров Наумов Потапов Журавлёв Овчинников Трофимов Леонов Соболев Ермаков "
     "Колесников Гончаров Емельянов Никифоров Грачёв Котов Гришин Ефремов Архипов Громов Кириллов Малышев Панов Моисеев Румянцев "
     "Акимов Кондратьев Бирюков Горбунов Анисимов Еремин Тихомиров Галкин Лукьянов Михеев Скворцов Юдин Белоусов Нестеров Симонов"
-).split()
-_MEN = (
+)
+_MEN: Final = _words(
     "Александр Сергей Дмитрий Алексей Андрей Иван Михаил Николай Максим Евгений Владимир Павел Артём Роман Денис Антон Илья Кирилл "
     "Никита Егор Олег Виктор Константин Юрий Тимур Руслан Игорь Вадим Степан Глеб"
-).split()
-_WOMEN = (
+)
+_WOMEN: Final = _words(
     "Елена Ольга Наталья Анна Ирина Мария Татьяна Екатерина Светлана Юлия Анастасия Людмила Дарья Марина Ксения Алина Полина Вера "
     "Галина Лариса Надежда Оксана Алёна Виктория Валентина Софья Кристина Нина Маргарита Тамара"
-).split()
-_FATHERS = (
+)
+_FATHERS: Final = _words(
     "Александр Сергей:Сергее Дмитрий:Дмитрие Алексей:Алексее Андрей:Андрее Иван Михаил:Михайло Николай:Николае Максим Евгений:Евгенье "
     "Владимир Павел:Павло Роман Денис Антон Кирилл Егор Олег Виктор Константин Юрий:Юрье Игорь:Игоре Вадим Степан Глеб Борис "
     "Анатолий:Анатолье Валерий:Валерье Геннадий:Геннадье Григорий:Григорье"
-).split()
-_LATIN = dict(
+)
+_LATIN: Final = dict(
     zip(
         "абвгдеёжзийклмнопрстуфхцчшщъыьэюя",
         "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya".replace("_", "").split(" "),
         strict=True,
     )
 )
-_BY_EAR = (("ё", "е"), ("лл", "л"), ("нн", "н"), ("сс", "с"), ("ья", "ия"), ("ие", "ье"), ("оло", "ала"), ("ри", "ре"), ("ов", "ав"))
-_LOOKALIKES = str.maketrans("АВЕКМНОРСТХаеорсх", "ABEKMHOPCTXaeopcx")
-_CARDS = ("220220", "220070", "427630", "546955", "220220", "481779", "437772", "553691")
-_BIKS = ("044525225", "044525974", "044525593", "042202603", "045004641", "044525187")
-_MEMBERS = ("100000000111", "100000000004", "100000000008", "100000000005", "100000000007", "100000000015", "100000000001")
+_BY_EAR: Final = (("ё", "е"), ("лл", "л"), ("нн", "н"), ("сс", "с"), ("ья", "ия"), ("ие", "ье"), ("оло", "ала"), ("ри", "ре"), ("ов", "ав"))
+_LOOKALIKES: Final = str.maketrans("АВЕКМНОРСТХаеорсх", "ABEKMHOPCTXaeopcx")
+_CARDS: Final = ("220220", "220070", "427630", "546955", "220220", "481779", "437772", "553691")
+_BIKS: Final = ("044525225", "044525974", "044525593", "042202603", "045004641", "044525187")
+_MEMBERS: Final = ("100000000111", "100000000004", "100000000008", "100000000005", "100000000007", "100000000015", "100000000001")
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +75,13 @@ def full_name(random: Random) -> str:
     if woman:
         return f"{surname}а {random.choice(_WOMEN)} {stem}вна"
     return f"{surname} {random.choice(_MEN)} {stem}вич"
+
+
+def brother(random: Random, name: str) -> str:
+    """A brother's or sister's name of the same sex: another first name, far from the first, and the rest the same."""
+    surname, own, father = name.split()
+    others = [one for one in (_MEN if father.endswith("ич") else _WOMEN) if SequenceMatcher(None, one, own).ratio() < 0.5]
+    return f"{surname} {random.choice(others)} {father}"
 
 
 def initials(name: str) -> str:
@@ -139,6 +153,6 @@ def token(random: Random) -> Place:
     return Place("usdt", base58.b58encode_check(b"\x41" + random.randbytes(20)).decode())
 
 
-def wallet_of(place: Place) -> Place:
-    """The QIWI wallet that has the number of a phone."""
-    return Place("qiwi", place.number)
+def wallet(random: Random) -> Place:
+    """A QIWI wallet, whose number is a phone's."""
+    return Place("qiwi", phone(random).number)

@@ -77,7 +77,7 @@ def lottery(world: World, merchant: Merchant, rows: int) -> None:
             ticket += random.randrange(1, 300)
             amount = random.choices(tiers, (70, 25, 5))[0]
             drafts.append(_prize(merchant, winner, amount, ticket, day, "equal_prizes"))
-            played = random.random() if not merchant.first or number > 1 or draw % 2 else (0.005, 0.025)[number]
+            played = random.random() if not merchant.first or number not in (2, 3) or draw % 2 else (0.005, 0.025)[number - 2]
             if merchant.dated and played < 0.03 and winner.key not in known:
                 ticket += random.randrange(1, 300)
                 drafts.append(_same_place(merchant, drafts[-1], ticket, day, family=played >= 0.02))
@@ -109,7 +109,8 @@ def programme(world: World, merchant: Merchant, rows: int) -> None:
     numbers = random.sample(range(1_000, 99_999), len(partners))
     for month in world.months:
         last, period = month == world.months[-1], month_words(before(month))
-        drafts, tests = [], []
+        drafts: list[Draft] = []
+        tests: list[Draft] = []
         for place, (partner, number) in enumerate(zip(partners, numbers, strict=True)):
             new = place < (2 if merchant.first else 0) or number % 100 == 7
             if new and not last:
@@ -175,7 +176,7 @@ def _invoice(merchant: Merchant, contractor: Person, invoice: int, day: date, ro
         return [row("contract_advance_and_remainder", amount, invoice, f"{service}, аванс 50%", "/advance")]
     elif role < 0.08:
         less = amount * random.randrange(2, 12) // 100
-        pair = [row("correction_of_difference", amount, invoice, service), row("correction_of_difference", less, invoice, f"{service}, доплата разницы", "/more")]  # fmt: skip
+        pair = [row("invoice", amount, invoice, service), row("correction_of_difference", less, invoice, f"{service}, доплата разницы", "/more")]  # fmt: skip
     else:
         return [row("invoice", amount, invoice, service, delicate=False)]
     pair[1].like = (pair[0],)

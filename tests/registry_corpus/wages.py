@@ -6,9 +6,10 @@ Lives here: what an employer pays of himself. May not live here: duplicates (`mi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from tests.registry_corpus import people
 from tests.registry_corpus.people import Person
 from tests.registry_corpus.world import Draft, Merchant, World, before, month_words
 
@@ -18,6 +19,8 @@ ROLES: Final[dict[str, float]] = {
     "correction_of_difference": 0.02,
     "family_one_phone": 0.008,
     "namesakes": 0.006,
+    "brothers": 0.006,
+    "by_hand_for_another_cause": 0.01,
     "halves_on_two_rails": 0.008,
     "test_rouble": 0.01,
     "arrears": 0.01,
@@ -27,6 +30,8 @@ ROLES: Final[dict[str, float]] = {
 
 _WAGE = ("Заработная плата за {}", "ЗП за {}", "Зарплата за {} г.", "Перечисление заработной платы за {}, НДС не облагается")
 _ADVANCE = ("Аванс за {}", "Аванс по зарплате за {}", "Заработная плата за первую половину, {}")
+_BARE = (("Заработная плата", "Аванс"), ("Выплата", "Выплата"), ("", ""))
+_CAUSES = ("Подотчёт на командировку", "Заём сотруднику по заявлению", "Возмещение расходов по чекам")
 _CHILDREN = ("Софья", "Марк", "Артемий", "Варвара", "Лев", "Злата", "Фёдор", "Есения")
 
 
@@ -45,7 +50,7 @@ def employer(world: World, merchant: Merchant, rows: int) -> None:
     random = merchant.random
     merchant.naming = random.choice(("column", "column", "comment"))
     merchant.dated = merchant.first or random.random() < 0.75
-    words = (random.choice(_WAGE), random.choice(_ADVANCE)) if merchant.dated else ("Заработная плата", "Аванс")
+    words = (random.choice(_WAGE), random.choice(_ADVANCE)) if merchant.dated else random.choice(_BARE)
     roles = list(ROLES) if merchant.first else []
     staff = []
     for _ in range(max(len(roles) + 4, int(rows / 2.1))):
@@ -59,7 +64,7 @@ def employer(world: World, merchant: Merchant, rows: int) -> None:
             merchant.draft(one.person, one.advance, words[1].format(period), f"advance:{one.person.key}:{period}",
                            "advance_and_remainder" if one.advance == one.wage else "monthly_wage")  # fmt: skip
             for one in staff
-            if one.role != "test_rouble" or month == world.months[-1]
+            if one.role not in ("test_rouble", "brothers") or month == world.months[-1]
         ]
         merchant.hand_in(merchant.moment(month, advance_day, 11), drafts, f"avans_{month[1]:02d}.csv")
 
@@ -76,6 +81,8 @@ def _employee(merchant: Merchant, role: str | None) -> _Employee:
         one.other.places[0] = person.places[0]
     elif role == "namesakes":
         one.other = Person(f"{person.key}b", person.name, [merchant.place()])
+    elif role == "brothers":
+        one.other = Person(f"{person.key}b", people.brother(random, person.name), [merchant.place()])
     elif role == "two_children_one_card":
         one.other = merchant.person("card")
     elif role == "halves_on_two_rails":
@@ -91,9 +98,9 @@ def _wages(world: World, merchant: Merchant, staff: list[_Employee], words: str,
     extra: list[Draft] = []
     tests: list[Draft] = []
     for one in staff:
+        if one.role in ("test_rouble", "brothers") and not last:
+            continue  # come to work in the judged month
         if one.role == "test_rouble":
-            if not last:
-                continue  # comes to work in the judged month
             rouble = merchant.draft(one.person, 100, "Проверка реквизитов", f"test:{one.person.key}", "test_rouble", delicate=True)
             tests.append(rouble)
         wage = one.wage if one.fixed else one.wage * random.randrange(70, 131) // 100 + random.randrange(100)
@@ -104,6 +111,8 @@ def _wages(world: World, merchant: Merchant, staff: list[_Employee], words: str,
                                delicate=one.role is not None)  # fmt: skip
         if one.role == "test_rouble":
             draft.kind, draft.like = "test_rouble", (rouble,)
+        if one.role == "by_hand_for_another_cause" and last:
+            draft.kind, draft.like = one.role, (_by_hand(merchant, draft, merchant.moment(month, day - random.randrange(1, 4), 14)),)
         main += _as_halves(merchant, one, draft) if one.role == "halves_on_two_rails" else [draft]
         main += _beside(merchant, one, draft, period)
         extra += _after(merchant, one, draft, period, last)
@@ -115,12 +124,20 @@ def _wages(world: World, merchant: Merchant, staff: list[_Employee], words: str,
         merchant.hand_in(at + timedelta(hours=random.randrange(3, 90)), extra, f"доплаты_{month[1]:02d}.csv")
 
 
+def _by_hand(merchant: Merchant, wage: Draft, at: datetime) -> Draft:
+    """The same sum by hand, some days before the wage, for something else."""
+    person, cause = wage.person, merchant.random.choice(_CAUSES)
+    draft = merchant.draft(person, wage.amount, cause, f"cause:{person.key}:{at:%Y%m}", "", delicate=True)
+    merchant.hand_in(at, [draft], "", "console")
+    return draft
+
+
 def _as_halves(merchant: Merchant, one: _Employee, draft: Draft) -> list[Draft]:
     """The wage in two equal parts, each month, to two destinations of one person."""
     first, second = draft.again("halves_on_two_rails"), draft.again("halves_on_two_rails")
     for part, (half, place) in enumerate(zip((first, second), one.person.places, strict=True), 1):
         half.amount, half.place = draft.amount // 2, place
-        half.comment = f"{draft.comment}, часть {part} из 2"
+        half.comment = f"{draft.comment}, часть {part} из 2".lstrip(", ")
         half.obligations, half.like = (f"{draft.obligations[0]}/{part}",), ()
     second.like = (first,)
     return [first, second]
