@@ -24,8 +24,8 @@ from tests.registry_corpus.scoring import FIRST_MEASURING_SEED, score
 from tests.registry_corpus.shapes import DEAD
 from tests.registry_corpus.writing import COLUMNS, content
 
-SEEDS = (1, 2, 3)
-LARGER = (4, 10_000)
+SEEDS = (1, 2)
+LARGER = (3, 10_000)
 DAYS = timedelta(days=1)
 NEAR = 5 * DAYS
 
@@ -227,11 +227,10 @@ def test_nothing_betrays_the_kind() -> None:
     """What an honest retry and a repeated order are called, and how their references look, is the same: only states differ."""
     names: dict[str, set[str]] = {"retry_after_failure": set(), "retry_new_reference": set()}
     suffixes = {kind: 0 for kind in names}
-    for seed in range(1, 9):
-        for file, row, truth in _judged(corpus(seed)):
-            if truth.kind in names:
-                names[truth.kind].add(file.name)
-                suffixes[truth.kind] += row.reference is not None and row.reference.count("-") == 2
+    for file, row, truth in _judged(corpus(*LARGER)):
+        if truth.kind in names:
+            names[truth.kind].add(file.name)
+            suffixes[truth.kind] += row.reference is not None and row.reference.count("-") == 2
     assert names["retry_after_failure"] & names["retry_new_reference"]
     assert all(suffixes.values())
 
@@ -304,10 +303,12 @@ def test_counting() -> None:
 
 
 def test_the_readme() -> None:
-    """The page beside the generator names every kind and the first measuring seed."""
+    """The page beside the generator has the tables' own words for every kind, and the first measuring seed."""
     text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
-    assert [kind for kind in (*DUPLICATES, *HONEST) if f"`{kind}`" not in text] == []
-    assert f"{FIRST_MEASURING_SEED:,}" in text
+    told = [f"| `{kind}` | {one.share} % | {one.story} | {one.sign} |" for kind, one in DUPLICATES.items()]
+    told += [f"| `{kind}` | {one.story} | {one.sign} |" for kind, one in HONEST.items()]
+    assert [line for line in told if line not in text.splitlines()] == []
+    assert f"below {FIRST_MEASURING_SEED:,}" in text
 
 
 def test_no_product_inside() -> None:
