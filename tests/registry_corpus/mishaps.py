@@ -117,7 +117,9 @@ def hand_then_file(world: World, rows: int) -> int:
         elif draft.name is not None:
             by_hand.name = people.initials(draft.person.name)
         by_hand.like, draft.like, draft.kind = (), (by_hand,), "hand_then_file"
-        sheet.merchant.hand_in(sheet.at - world.between(20 * MINUTE, 3 * DAY), [by_hand], "", "console")
+        # What is earned, won or ordered from day to day cannot have been paid days before.
+        early = 3 * DAY if sheet.merchant.trade in ("employer", "customer", "programme") else 5 * HOUR
+        sheet.merchant.hand_in(sheet.at - world.between(20 * MINUTE, early), [by_hand], "", "console")
     return len(chosen)
 
 

@@ -161,7 +161,7 @@ def _linked(file: File, row: Row, past: Payout | Row) -> bool:
     if row.place == past.place and (gap <= 3 * DAYS + timedelta(hours=1) or numbers):
         return True
     if row.place != past.place and gap <= NEAR + DAYS and not any(len(number) > 2 for number in numbers):
-        return row.name is not None or bool(_words(row.comment) & _words(past.comment))
+        return row.name is not None or bool(_words(row.comment) & _words(past.comment)) or bool(_FULL_NAME.fullmatch(past.comment))
     return any(len(number) > 2 for number in numbers)
 
 

@@ -28,9 +28,9 @@ def shop(world: World, merchant: Merchant, rows: int) -> None:
             continue
         drafts: list[Draft] = []
         for _ in range(max(1, round(a_file * random.uniform(0.5, 1.4)))):
-            order += random.randrange(1, 40)
+            order += random.randrange(2, 40)
             buyer, price = merchant.person("card", "card", "phone"), random.choice(prices)
-            role = random.random() if not merchant.first or drafts or number % 4 else (0.01, 0.03)[number // 4 % 2]
+            role = random.random() if not merchant.first or len(drafts) > 1 else (0.01, 0.03)[len(drafts) // 2 or number // every % 2]
             drafts += _refund(merchant, buyer, price, order, role)
         at = merchant.moment((day.year, day.month), day.day, 17)
         merchant.hand_in(at, drafts, f"refunds-{day}.csv")
@@ -46,7 +46,7 @@ def _refund(merchant: Merchant, buyer: Person, price: int, order: int, role: flo
     if role < 0.02:
         first, second = (
             merchant.draft(buyer, price, words.format(number), f"order:{number}", "two_equal_orders", delicate=True)
-            for number in (order, order + merchant.random.choice((11, 17, 23)) * 1_000_000)
+            for number in (order, order + 1)
         )
     elif role < 0.04:
         first, second = (
@@ -142,7 +142,7 @@ def customer(world: World, merchant: Merchant, rows: int) -> None:
     for number, day in enumerate(day for day in days(world) if day.weekday() in (1, 3)):
         drafts: list[Draft] = []
         for _ in range(max(1, round(wanted * random.uniform(0.7, 1.1)))):
-            invoice += random.randrange(1, 5)
+            invoice += random.randrange(2, 6)
             role = random.random() if not merchant.first or drafts else (number % 5) * 0.02 + 0.01
             drafts += _invoice(merchant, random.choice(contractors), invoice, day, role)
         department = ("marketing", "it")[day.weekday() == 3]
@@ -169,7 +169,7 @@ def _invoice(merchant: Merchant, contractor: Person, invoice: int, day: date, ro
         return merchant.draft(contractor, sum_minor, words.format(number, since, tail), f"invoice:{number}{part}", kind, delicate=delicate)
 
     if role < 0.02:
-        pair = [row("two_equal_invoices", amount, number, service) for number in (invoice, invoice + 50_000)]
+        pair = [row("two_equal_invoices", amount, number, service) for number in (invoice, invoice + 1)]
     elif role < 0.04:
         pair = [row("split_by_limit", amount, invoice, f"{service}, часть {part} из 2", f"/{part}") for part in (1, 2)]
     elif role < 0.06:
