@@ -85,6 +85,8 @@ _TOKEN: Final = re.compile(
     r"|(?P<number>\d+)|(?P<word>[^\W\d_]+)|(?P<mark>[№#])"
 )
 _MARKS: Final = frozenset(("№", "#", "no", "n", "nr", "id", "order", "invoice", "ticket", "contract", "route"))
+_STANDING: Final = frozenset(("id", "contract"))
+_A_MONTH: Final = "month"
 _LEAST_NUMBER: Final = 5
 """A number without a word before it names something from so many digits on."""
 
@@ -104,25 +106,44 @@ def read_comment(comment: str) -> Said:
     detail: list[str] = []
     telling: set[str] = set()
     words: set[str] = set()
-    marked = False
+    marked = debt = dated = False
+    mark = ""
     for match in _TOKEN.finditer(text):
         kind, token = match.lastgroup, match[0]
         if kind == "word":
-            marked = _word(token, detail, telling, words) in _MARKS
+            mark = _word(token, detail, telling, words)
+            marked = mark in _MARKS
+            dated = dated or mark == _A_MONTH
         elif kind == "mark":
             marked = True
         else:
             if kind == "number" and not number and (marked or len(token) >= _LEAST_NUMBER):
-                number = token.lstrip("0") or "0"
+                number, debt = token.lstrip("0") or "0", mark not in _STANDING
             else:
+                dated = dated or kind != "number"
                 told = _figure(kind or "", token)
                 if told:
                     detail.append(told)
             marked = False
     return Said(
-        fingerprint(number), fingerprint(" ".join(sorted(detail))), fingerprint(" ".join(sorted(telling))),
+        _flagged(fingerprint(number), debt), _flagged(fingerprint(" ".join(sorted(detail))), dated), fingerprint(" ".join(sorted(telling))),
         fingerprint(" ".join(sorted(words | telling))), name,
     )  # fmt: skip
+
+
+def names_debt(number: int) -> bool:
+    """Whether a comment's number names one debt, as an order's does; a contract's or a partner's stands for many."""
+    return number & 1 == 1
+
+
+def names_time(detail: int) -> bool:
+    """Whether a comment's detail has a day or a month, so that equal ones speak of one debt however long ago."""
+    return detail & 1 == 1
+
+
+def _flagged(key: int, flag: bool) -> int:
+    """A fingerprint whose lowest bit says something."""
+    return key and ((key | 1) if flag else ((key & ~1) or 2))
 
 
 def _word(token: str, detail: list[str], telling: set[str], words: set[str]) -> str:
@@ -135,7 +156,7 @@ def _word(token: str, detail: list[str], telling: set[str], words: set[str]) -> 
         return token
     if _MONTH.fullmatch(token) is not None:
         detail.append(f"month {_MONTHS[token[:3]]}")
-        return token
+        return _A_MONTH
     shift = _SHIFT.fullmatch(token)
     if shift is not None:
         detail.append(shift.lastgroup or "")

@@ -28,7 +28,7 @@ from uuid import UUID
 import msgspec
 
 from disburse.domain.destinations import Destination
-from disburse.domain.duplicate_words import NO_NAME, fingerprint, read_comment, read_name
+from disburse.domain.duplicate_words import NO_NAME, fingerprint, names_debt, names_time, read_comment, read_name
 from disburse.domain.money import Money, minor_text
 
 WINDOW_DAYS: Final = 62
@@ -157,7 +157,7 @@ def _at_place(row: Trace, earlier: Sequence[Trace]) -> Question | None:
         same = _same_debt(row, one)
         if same:
             return _question(row, one, f"{near} to the same destination, {_SAID[same]}")
-        if same is None and near != _FEE and row.at - one.at <= RECENT_S and _same_words(row, one) and not _habit(row, one, earlier):
+        if same is None and row.at - one.at <= RECENT_S and _same_words(row, one) and not _explained(row, one, earlier):
             return _question(row, one, f"{near} to the same destination {_ago(row, one)}, and neither number nor month tells them apart")
     return None
 
@@ -228,9 +228,12 @@ def _same_debt(row: Trace, one: Trace) -> str | bool | None:
     if row.number and one.number:
         if row.number != one.number or (row.detail and one.detail and row.detail != one.detail):
             return False
-        return "number"
+        if names_debt(row.number):
+            return "number"
     if row.detail and one.detail:
-        return "period" if row.detail == one.detail and row.number == one.number and _same_words(row, one) else False
+        if row.detail != one.detail or not _same_words(row, one):
+            return False
+        return "period" if names_time(row.detail) and row.number == one.number else None
     return None
 
 
@@ -249,11 +252,32 @@ def _names_allow(row: Trace, one: Trace) -> bool:
     return not (row.person and one.person) or row.person == one.person
 
 
-def _habit(row: Trace, one: Trace, earlier: Sequence[Trace]) -> bool:
-    """Whether equal sums under equal words came to this payee at such intervals before: twice at least."""
-    gap = row.at - one.at
-    times = [other.at for other in earlier if other.minor == row.minor and other.words == row.words and other.at <= one.at]
-    return sum(before - after <= gap * 3 // 2 for before, after in zip(times, times[1:], strict=False)) >= 2
+def _explained(row: Trace, one: Trace, earlier: Sequence[Trace]) -> bool:
+    """Whether a second equal sum under words that tell nothing is what this payee is used to, or makes up for one that came to nothing."""
+    owed: list[int] = []
+    counts: dict[int, int] = {}
+    above = False
+    for other in reversed(earlier):
+        if other.minor != one.minor or other.words != one.words:
+            continue
+        owed = [at for at in owed if other.at - at <= RECENT_S]
+        if not other.alive:
+            owed.append(other.at)
+            continue
+        at = other.at
+        if owed and owed[0] < at:
+            at = owed.pop(0)  # it made up for that one, and belongs to its round
+        elif other.row:
+            above = True
+            continue
+        counts[at] = counts.get(at, 0) + 1
+    if any(row.at - at <= RECENT_S for at in owed):
+        return True
+    rounds = sorted(counts, reverse=True)
+    if above:
+        return any(count > 1 for count in counts.values())
+    gap = row.at - rounds[0]
+    return any(later - before <= gap * 3 // 2 for later, before in zip(rounds, rounds[1:], strict=False))
 
 
 def _side_by_side(row: Trace, one: Trace, earlier: Sequence[Trace]) -> bool:
