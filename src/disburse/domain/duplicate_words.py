@@ -101,7 +101,7 @@ def fingerprint(text: str) -> int:
 @lru_cache(maxsize=4096)
 def read_comment(comment: str) -> Said:
     """What a comment says. Never fails: whatever it does not know is a word."""
-    text, name = _without_name(_folded(comment))
+    text, name = _without_name(comment)
     number = ""
     detail: list[str] = []
     telling: set[str] = set()
