@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from functools import partial
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.duplicates import FEW, WINDOW_DAYS, History, Trace, questions, trace_of
 from disburse.domain.money import Money
@@ -53,7 +55,7 @@ class Memory:
         identifier = UUID(int=len(self.ends) + 1)
         self.ends[identifier] = payout
         one = trace(payout.merchant, payout, int(payout.created_at.timestamp()), 0, named=payout.channel == "registry")
-        self.put(Trace(*[getattr(one, name) for name in one.__struct_fields__[:-2]], identifier, one.shown))
+        self.put(replace(one, payout=identifier))
 
     def put(self, one: Trace) -> None:
         """A trace under its keys."""
@@ -84,8 +86,7 @@ class Memory:
         payout = self.ends.get(one.payout) if one.payout else None
         if payout is None or payout.state_at(file.uploaded_at) not in DEAD:
             return one
-        values = {name: getattr(one, name) for name in one.__struct_fields__}
-        return Trace(**{**values, "alive": False})
+        return replace(one, alive=False)
 
 
 def asked_about(corpus: Corpus) -> tuple[set[RowKey], float]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -169,7 +170,7 @@ def _of_person(row: Trace, earlier: Sequence[Trace]) -> Question | None:
         if row.patronymic and one.patronymic and row.patronymic != one.patronymic:
             continue
         same = _same_debt(row, one)
-        if same is False or not _same_words(row, one):
+        if same == "" or not _same_words(row, one):
             continue
         if same is None and row.at - one.at > RECENT_S:
             continue
@@ -221,18 +222,18 @@ def _near(minor: int, earlier: int) -> str:
     return ""
 
 
-def _same_debt(row: Trace, one: Trace) -> str | bool | None:
-    """What shows that both speak of one debt, False when they speak of two, None when one of them names nothing."""
+def _same_debt(row: Trace, one: Trace) -> str | None:
+    """What shows that both speak of one debt, "" when they speak of two, None when one of them names nothing."""
     if row.telling != one.telling:
-        return False
+        return ""
     if row.number and one.number:
         if row.number != one.number or (row.detail and one.detail and row.detail != one.detail):
-            return False
+            return ""
         if names_debt(row.number):
             return "number"
     if row.detail and one.detail:
         if row.detail != one.detail or not _same_words(row, one):
-            return False
+            return ""
         return "period" if names_time(row.detail) and row.number == one.number else None
     return None
 
@@ -277,7 +278,7 @@ def _explained(row: Trace, one: Trace, earlier: Sequence[Trace]) -> bool:
     if above:
         return any(count > 1 for count in counts.values())
     gap = row.at - rounds[0]
-    return any(later - before <= gap * 3 // 2 for later, before in zip(rounds, rounds[1:], strict=False))
+    return any(later - before <= gap * 3 // 2 for later, before in pairwise(rounds))
 
 
 def _side_by_side(row: Trace, one: Trace, earlier: Sequence[Trace]) -> bool:

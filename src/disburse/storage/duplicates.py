@@ -150,4 +150,6 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
 
 def _trace(row: Any) -> Trace:
     at: datetime = row[8]
-    return Trace(*tuple(row)[:8], row[10], row[11], int(at.timestamp()), row[13], 0, row[9], row[12])
+    place, person, patronymic, short, number, detail, telling, words = tuple(row)[:8]
+    return Trace(place, person, patronymic, short, number, detail, telling, words, row[10], row[11], int(at.timestamp()), row[13], 0, row[9],
+                 row[12])  # fmt: skip
