@@ -253,6 +253,8 @@ def _without_name(comment: str) -> tuple[str, str]:
 
     A name is three words with a patronymic, a word and initials, or two words with capitals that stand alone after a comma.
     """
+    if comment[-1:].isdigit():
+        return _folded(comment), ""
     match = _TWO_WORDS.search(comment)
     if match is not None and not any(_known(word) for word in _MIXED.findall(_folded(match[1]))):
         return _folded(comment[: match.start(1)]), match[1]

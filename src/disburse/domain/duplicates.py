@@ -37,7 +37,7 @@ WINDOW_DAYS: Final = 62
 RECENT_S: Final = 5 * 86_400
 """Where words tell nothing, an equal sum within this time is asked about. Equal sums a week apart are weekly."""
 FEW: Final = 12
-"""So many of the newest payouts are looked at by each key, and as many that say exactly the same."""
+"""So many of the newest payouts are looked at by each key, and as many that say exactly the same; twice as many rows above."""
 MANY_PLACES: Final = 3
 """A number that stands at more destinations than these is no debt's name."""
 
@@ -142,7 +142,7 @@ def questions(rows: Sequence[Trace], history: History) -> dict[int, Question]:
 def _with(above: Mapping[int, list[Trace]], before: Mapping[int, Sequence[Trace]], key: int) -> Sequence[Trace]:
     """Rows above and earlier payouts under a key, newest first."""
     rows, past = above.get(key), before.get(key, ())
-    return [*reversed(rows), *past] if rows else past
+    return [*rows[: -2 * FEW - 1 : -1], *past] if rows else past
 
 
 # --- the three roads -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from disburse.domain.destinations import Destination
 from disburse.domain.duplicate_words import read_comment
-from disburse.domain.duplicates import WINDOW_DAYS, History, Question, Trace, key_of, person_of, questions, trace_of
+from disburse.domain.duplicates import FEW, WINDOW_DAYS, History, Question, Trace, key_of, person_of, questions, trace_of
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.storage import duplicates
@@ -126,9 +126,9 @@ class _Above:
             for row in rows:
                 for kind, key in enumerate((row.place, row.person, row.number)):
                     if key and key not in by[kind]:
-                        above = [*self._old.get((kind, key), ()), *self._new.get((kind, key), ())]
+                        above = [*self._old.get((kind, key), ())[-2 * FEW :], *self._new.get((kind, key), ())[-2 * FEW :]]
                         if above:
-                            by[kind][key] = above[::-1]
+                            by[kind][key] = above[: -2 * FEW - 1 : -1]
         for one in past:
             for kind, key in enumerate((one.place, one.person, one.number)):
                 if key:

@@ -140,8 +140,9 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
                SELECT l.payout_id FROM unnest($7::int8[], $8::int8[], $9::int8[]) AS a(key, number, detail) CROSS JOIN LATERAL (
                    SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND place = a.key AND at >= $3 AND number = a.number
                        AND detail = a.detail ORDER BY at DESC LIMIT {FEW}) AS l)
-           SELECT {_COLUMNS} FROM wanted w JOIN duplicate_traces t ON t.shard = $1 AND t.payout_id = w.payout_id
-           JOIN payouts p ON p.shard = $1 AND p.payout_id = w.payout_id
+           SELECT {_COLUMNS} FROM wanted w
+           CROSS JOIN LATERAL (SELECT * FROM duplicate_traces WHERE shard = $1 AND payout_id = w.payout_id LIMIT 1) AS t
+           CROSS JOIN LATERAL (SELECT * FROM payouts WHERE shard = $1 AND payout_id = w.payout_id LIMIT 1) AS p
            WHERE t.merchant_id = $2 ORDER BY t.at DESC, t.payout_id DESC""",
         shard, merchant, since, list(places), list(persons), list(numbers), *[list(column) for column in exact],
     )  # fmt: skip
