@@ -18,7 +18,17 @@ from uuid import UUID
 
 from disburse.domain.destinations import Destination
 from disburse.domain.duplicate_words import read_comment
-from disburse.domain.duplicates import FEW, WINDOW_DAYS, History, Question, Trace, key_of, person_of, questions, trace_of
+from disburse.domain.duplicates import (
+    FEW,
+    WINDOW_DAYS,
+    History,
+    Question,
+    Trace,
+    key_of,
+    person_of,
+    questions,
+    trace_of,
+)
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
 from disburse.storage import duplicates
@@ -36,7 +46,7 @@ _WINDOW: Final = timedelta(days=WINDOW_DAYS)
 async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: datetime) -> int:
     """Remember the payouts of a merchant that came since the last time. Returns how many. Raises StoreUnavailable.
 
-    Each transaction follows some thousand events; two processes at once wait for each other and do nothing twice.
+    Each transaction follows some thousand events; two processes at once may read the same payouts, and remember each once.
     """
     shard, number = merchant.shard, merchant.merchant_id
     keyed = partial(vault.fingerprint, merchant_id=number)

@@ -31,12 +31,12 @@ class New(NamedTuple):
 
 
 async def place(tx: Transaction, shard: int, merchant: int) -> int:
-    """Up to which event a merchant's payouts are remembered; the row is locked where there is one. 0 before the first."""
+    """Up to which event a merchant's payouts are remembered. 0 before the first."""
     await tx.execute(
         "INSERT INTO duplicate_places (shard, merchant_id, event_to) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING", shard, merchant
     )
     found: int = await tx.fetchval(
-        "SELECT event_to FROM duplicate_places WHERE shard = $1 AND merchant_id = $2 FOR UPDATE", shard, merchant
+        "SELECT event_to FROM duplicate_places WHERE shard = $1 AND merchant_id = $2", shard, merchant
     )
     return found
 
@@ -64,7 +64,8 @@ async def new_payouts(tx: Transaction, shard: int, merchant: int, after: int, to
         """SELECT p.payout_id, p.destination_digest, p.comment, p.created_at, n.person, n.patronymic, n.short
            FROM events e JOIN payouts p ON p.shard = $1 AND p.payout_id = e.payout_id
            LEFT JOIN duplicate_names n ON n.shard = $1 AND n.payout_id = e.payout_id
-           WHERE e.shard = $1 AND e.merchant_id = $2 AND e.number > $3 AND e.number <= $4 AND p.first_event = e.number""",
+           WHERE e.shard = $1 AND e.merchant_id = $2 AND e.number > $3 AND e.number <= $4 AND p.first_event = e.number
+           ORDER BY e.number""",
         shard, merchant, after, to,
     )  # fmt: skip
     return [New(*tuple(row)) for row in rows]
@@ -83,7 +84,7 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
                ON CONFLICT DO NOTHING""",
             shard, merchant, *[list(column) for column in columns],
         )  # fmt: skip
-    await tx.execute("UPDATE duplicate_places SET event_to = $3 WHERE shard = $1 AND merchant_id = $2", shard, merchant, to)
+    await tx.execute("UPDATE duplicate_places SET event_to = greatest(event_to, $3) WHERE shard = $1 AND merchant_id = $2", shard, merchant, to)
 
 
 async def add_names(tx: Transaction, shard: int, names: Sequence[tuple[UUID, int, int, int]]) -> None:
@@ -118,10 +119,10 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
     Of each key the newest `FEW`; of a destination also the newest `FEW` that say exactly what the row says.
     """
     asked = list(rows)
-    places = {row.place for row in asked}
-    persons = {row.person for row in asked} - {0}
-    numbers = {row.number for row in asked} - {0}
-    said = {(row.place, row.number, row.detail) for row in asked if row.number or row.detail}
+    places = dict.fromkeys(row.place for row in asked)
+    persons = dict.fromkeys(row.person for row in asked if row.person)
+    numbers = dict.fromkeys(row.number for row in asked if row.number)
+    said = dict.fromkeys((row.place, row.number, row.detail) for row in asked if row.number or row.detail)
     exact = list(zip(*said, strict=True)) if said else [(), (), ()]
     found = await tx.fetch(
         f"""WITH wanted AS MATERIALIZED (
@@ -141,8 +142,8 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
                    SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND place = a.key AND at >= $3 AND number = a.number
                        AND detail = a.detail ORDER BY at DESC LIMIT {FEW}) AS l)
            SELECT {_COLUMNS} FROM wanted w
-           CROSS JOIN LATERAL (SELECT * FROM duplicate_traces WHERE shard = $1 AND payout_id = w.payout_id LIMIT 1) AS t
-           CROSS JOIN LATERAL (SELECT * FROM payouts WHERE shard = $1 AND payout_id = w.payout_id LIMIT 1) AS p
+           CROSS JOIN LATERAL (SELECT * FROM duplicate_traces WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS t
+           CROSS JOIN LATERAL (SELECT * FROM payouts WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS p
            WHERE t.merchant_id = $2 ORDER BY t.at DESC, t.payout_id DESC""",
         shard, merchant, since, list(places), list(persons), list(numbers), *[list(column) for column in exact],
     )  # fmt: skip
