@@ -98,8 +98,9 @@ async def add_names(tx: Transaction, shard: int, names: Sequence[tuple[UUID, int
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
     """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts."""
     rows = await tx.fetch(
-        """DELETE FROM duplicate_traces t WHERE t.shard = $1 AND t.payout_id IN (
-               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND at < $2 ORDER BY payout_id LIMIT $3) RETURNING t.payout_id""",
+        """WITH gone AS (DELETE FROM duplicate_traces t WHERE t.shard = $1 AND t.payout_id IN (
+               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND at < $2 ORDER BY payout_id LIMIT $3) RETURNING t.payout_id)
+           SELECT payout_id FROM gone ORDER BY payout_id""",
         shard, before, limit,
     )  # fmt: skip
     await tx.execute(
