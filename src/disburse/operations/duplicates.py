@@ -1,0 +1,146 @@
+"""The duplicate guard at work: remembers a merchant's payouts, and tells of a registry's rows which ones to ask about.
+
+Lives here: `Guard`, one for the planning of one registry: `catch_up` first, then `look` and `ask` for its rows, piece by piece in order.
+May not live here: the judgement (`domain/duplicates.py`), SQL (`storage/duplicates.py`), what becomes of a row that is asked about.
+
+Nothing is written by the doors for this. `catch_up` follows the merchant's events and remembers the payouts that came since; a worker
+may call it at any time, so that planning finds little left to do. What a payout is remembered by: its destination's
+fingerprint and its comment, which every payout has stored, and the keyed name that the registry's planner kept for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from disburse.domain.destinations import Destination
+from disburse.domain.duplicate_words import read_comment
+from disburse.domain.duplicates import (
+    FEW,
+    WINDOW_DAYS,
+    History,
+    Question,
+    Trace,
+    key_of,
+    person_of,
+    questions,
+    trace_of,
+)
+from disburse.domain.merchant import Merchant
+from disburse.domain.money import Money
+from disburse.storage import duplicates
+from disburse.storage.database import Database, Transaction
+from disburse.storage.vault import Vault
+
+__all__ = ["Guard", "Question", "Trace", "catch_up", "forget"]
+
+ABOVE: Final = 50_000
+"""Rows of the same file are compared with at least so many rows above them, and at most twice as many."""
+
+_WINDOW: Final = timedelta(days=WINDOW_DAYS)
+
+
+async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: datetime) -> int:
+    """Remember the payouts of a merchant that came since the last time. Returns how many. Raises StoreUnavailable.
+
+    Each transaction follows some thousand events; two processes at once may read the same payouts, and remember each once.
+    """
+    shard, number = merchant.shard, merchant.merchant_id
+    keyed = partial(vault.fingerprint, merchant_id=number)
+    total = 0
+
+    async def work(tx: Transaction) -> tuple[int, bool]:
+        start = await duplicates.place(tx, shard, number)
+        after, last = await duplicates.last_event(tx, shard, number, start, now - _WINDOW)
+        to = min(last, after + duplicates.EVENTS)
+        new = await duplicates.new_payouts(tx, shard, number, after, to)
+        await duplicates.add_traces(tx, shard, number, [(_of_payout(one, keyed), one.created_at) for one in new], to)
+        return len(new), to < last
+
+    more = True
+    while more:
+        found, more = await database.run(work)
+        total += found
+    return total
+
+
+def _of_payout(one: duplicates.New, keyed: Callable[[bytes], bytes]) -> Trace:
+    said = read_comment(one.comment or "")
+    person = (one.person, one.patronymic or 0, one.short or 0) if one.person is not None else person_of(said.name, keyed)
+    return Trace(
+        key_of(one.destination_digest), *person, said.number, said.detail, said.telling, said.words, 0, "", 0, True, 0, one.payout_id, ""
+    )
+
+
+async def forget(database: Database, shard: int, now: datetime, limit: int = 5_000) -> int:
+    """Forget payouts beyond the window, some at once: returns how many. Raises StoreUnavailable."""
+    return await database.run(lambda tx: duplicates.forget(tx, shard, now - _WINDOW, limit))
+
+
+class Guard:
+    """Judges the rows of one registry, piece by piece, in order. `at`: the moment that earlier payouts are held against."""
+
+    def __init__(self, vault: Vault, merchant: Merchant, at: datetime) -> None:
+        self._keyed = partial(vault.fingerprint, merchant_id=merchant.merchant_id)
+        self._merchant = merchant
+        self._at = at
+        self._seconds = int(at.timestamp())
+        self._above = _Above()
+
+    def trace(self, row: int, destination: Destination, digest: bytes, money: Money, comment: str | None) -> Trace:
+        """What is compared of a row. `digest`: the destination's keyed fingerprint, which planning has at hand."""
+        return trace_of(destination, digest, money, comment, self._keyed, at=self._seconds, row=row)
+
+    async def look(self, tx: Transaction, rows: Sequence[Trace]) -> list[Trace]:
+        """The earlier payouts of the merchant that these rows may repeat. One statement."""
+        return await duplicates.past(tx, self._merchant.shard, self._merchant.merchant_id, rows, self._at - _WINDOW)
+
+    def ask(self, rows: Sequence[Trace], past: Sequence[Trace]) -> dict[int, Question]:
+        """What is asked about these rows, by row number. Call it once for each piece, with what `look` found for it."""
+        asked = questions(rows, self._above.history(rows, past))
+        self._above.add([row for row in rows if row.row not in asked])
+        return asked
+
+    async def keep_names(self, tx: Transaction, rows: Sequence[tuple[Trace, UUID]]) -> None:
+        """Keep the keyed names of rows that may become payouts, each with its payout's id. In the transaction that stores the rows."""
+        named = [(payout, row.person, row.patronymic, row.short) for row, payout in rows if row.short]
+        if named:
+            await duplicates.add_names(tx, self._merchant.shard, named)
+
+
+class _Above:
+    """Rows of the same file by their keys, the newest of them: two generations, of which the older is dropped when the newer is full."""
+
+    def __init__(self) -> None:
+        self._old: dict[tuple[int, int], list[Trace]] = {}
+        self._new: dict[tuple[int, int], list[Trace]] = {}
+        self._count = 0
+
+    def add(self, rows: Sequence[Trace]) -> None:
+        """Rows that were let pass, in order."""
+        for row in rows:
+            for kind, key in enumerate((row.place, row.person, row.number)):
+                if key:
+                    self._new.setdefault((kind, key), []).append(row)
+        self._count += len(rows)
+        if self._count >= ABOVE:
+            self._old, self._new, self._count = self._new, {}, 0
+
+    def history(self, rows: Sequence[Trace], past: Sequence[Trace]) -> History:
+        """What came before these rows, newest first: rows of the file, then payouts."""
+        by: tuple[dict[int, list[Trace]], ...] = ({}, {}, {})
+        if self._new or self._old:
+            for row in rows:
+                for kind, key in enumerate((row.place, row.person, row.number)):
+                    if key and key not in by[kind]:
+                        above = [*self._old.get((kind, key), ())[-2 * FEW :], *self._new.get((kind, key), ())[-2 * FEW :]]
+                        if above:
+                            by[kind][key] = above[: -2 * FEW - 1 : -1]
+        for one in past:
+            for kind, key in enumerate((one.place, one.person, one.number)):
+                if key:
+                    by[kind].setdefault(key, []).append(one)
+        return History(*by)
