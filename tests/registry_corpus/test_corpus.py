@@ -311,8 +311,12 @@ def test_the_readme() -> None:
     assert f"below {FIRST_MEASURING_SEED:,}" in text
 
 
+OF_THE_GUARD = {"measure.py", "test_guard.py"}
+"""What judges the guard by the corpus."""
+
+
 def test_no_product_inside() -> None:
     """The generator imports nothing of the product: whoever writes the guard did not choose its cases."""
-    sources = [path for path in Path(__file__).parent.glob("*.py") if path != Path(__file__)]
+    sources = [path for path in Path(__file__).parent.glob("*.py") if path != Path(__file__) and path.name not in OF_THE_GUARD]
     assert len(sources) > 10
     assert [path.name for path in sources if re.search(r"^\s*(?:from|import) disburse", path.read_text(encoding="utf-8"), re.M)] == []

@@ -168,7 +168,7 @@ async def test_every_table_of_a_merchant_begins_with_its_bucket(dsn: str) -> Non
     """`shard` comes first in every primary key, unique constraint and index of a table that takes part in moving money."""
     found = await columns(dsn)
     tables = {row[0] for row in found}
-    with_merchant = {row[0] for row in found if row[1] == "merchant_id"} | {"mismatches", "registry_rows", "registry_chunks", "registry_fates"}
+    with_merchant = {row[0] for row in found if row[1] == "merchant_id"} | {"mismatches", "registry_rows", "registry_chunks", "registry_fates", "duplicate_names"}
     assert tables - NO_MERCHANT - OF_PROVIDERS == with_merchant | FOUND_BY_HASH
     admin = await asyncpg.connect(dsn)
     keys = await admin.fetch(
