@@ -170,7 +170,7 @@ async def test_after_three_days_it_is_paused_and_nothing_dropped(room: PostRoom)
     room.courier(limits=CourierLimits(poll_s=60, gather_s=10, claim_s=60, lease_s=3600))
     began = room.clock.now()
     await room.until(lambda: bool(room.alerts), step_s=300.0)
-    assert timedelta(days=3) <= room.clock.now() - began < timedelta(days=3, hours=12)
+    assert timedelta(days=3) <= room.clock.now() - began < timedelta(days=4)
     assert 10 < len(receiver.seen) < 900
     ((stored, behind),) = await list_webhooks(room.house.desk, merchant)
     assert (stored.state, stored.reason) == ("paused", "undelivered_for_3_days")

@@ -122,8 +122,8 @@ class Client:
         """massPayment, or massPaymentStatus. The status shown, "refused" for a refusal, None when nothing is known."""
         account = self.account
         fields = {"login": account.login, "secretKey": account.unitpay_key, "transactionId": one.reference}
+        minor = one.amount_minor + (100 if changed else 0)
         if pay:
-            minor = one.amount_minor + (100 if changed else 0)
             fields |= {"sum": f"{minor // 100}.{minor % 100:02d}", "purse": one.where, "paymentType": "card" if one.card else "sbp"}
             if not one.card:
                 fields["memberId"] = BANK
@@ -136,9 +136,7 @@ class Client:
         status, key, said, code = _read_unitpay(answer)
         if not pay and said == "refused":
             said, status = "unknown", None  # "nothing found" to a question says nothing about a payout still to come
-        self._write(
-            asked, one, "pay" if pay else "look", said, status, key, None if changed or not pay else one.amount_minor
-        )
+        self._write(asked, one, "pay" if pay else "look", said, status, key, minor if pay else None)
         if code == NO_MONEY:
             return None  # a no for now: there may be money later, and a reference may be asked for again
         return status if said == "acknowledged" else "refused" if said == "refused" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 from disburse.domain.money import Money
 from disburse.operations.merchants import add_merchant, draw_top_up
@@ -13,6 +13,9 @@ from disburse.simulation.persons import Desk
 from disburse.simulation.process import Process
 from disburse.simulation.stage import Day
 from disburse.simulation.streams import log_uniform
+
+FEES: Final = ("{}", '{"card":[150,1000,null],"sbp":[70,0,5000]}')
+"""Some merchants pay fees: 1.5 % and at least 10 roubles for cards, 0.7 % and at most 50 for phones."""
 
 
 async def begin(day: Day) -> None:
@@ -45,7 +48,8 @@ async def _furnish(day: Day, clerk: Process) -> None:
         for number in range(1, day.knobs.merchants + 1):
             made = await add_merchant(
                 house.database, house.world, house.vault, name=f"merchant {number}", login=f"m{number}@example.com",
-                actor="operator:clerk", pci_dss=True, settings={"answer_wait_ms": day.knobs.answer_wait_ms},
+                actor="operator:clerk", pci_dss=True,
+                settings={"answer_wait_ms": day.knobs.answer_wait_ms, "fees": workload.choice(FEES)},
             )  # fmt: skip
             account = Account(made.merchant.merchant_id, made.merchant.login, made.password, made.unitpay_secret_key)
             process = day.house.process(f"merchant-{number}", mortal=False)
