@@ -44,6 +44,9 @@ PATIENCE_S: Final = 20.0
 RARELY: Final = (20_000, 20, 50)
 """The garbage collector's thresholds where no merchant waits at a door: a worker's objects leave no cycles, and live some 100 ms."""
 
+AT_A_DOOR: Final = (10_000, 100, 20)
+"""The same where merchants wait: requests leave no cycles either, and collecting the older objects stops everybody for 20 to 50 ms."""
+
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/\s]+)):([0-9]{1,5})")
 
 
@@ -152,8 +155,8 @@ async def serve_front(
         loop.add_done_callback(ended)
     gc.collect()
     gc.freeze()  # what is there now stays: later collections need not walk it while merchants wait
+    gc.set_threshold(*(AT_A_DOOR if sockets is not None else RARELY))
     if sockets is None:
-        gc.set_threshold(*RARELY)
         ready()
         await _until_told(stop)
     else:
