@@ -14,6 +14,7 @@ import pytest
 
 from disburse.domain.ledger import top_up
 from disburse.domain.ports import World
+from disburse.storage import lineage, sessions
 from disburse.storage.database import (
     TRANSACTION_S,
     Database,
@@ -104,6 +105,22 @@ async def test_commits_are_never_forgotten(dsn: str, world: World, theirs: str, 
     async with opened(dsn, world, size=3) as database:
         seen = await asyncio.gather(*[ask(database, "SELECT current_setting('synchronous_commit')") for _ in range(9)])
     assert set(seen) == {ours}
+
+
+async def test_a_session_obeys_nobody_before_it_first_writes(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a session writes to learn what a failover left is waited for as well, whatever the server's own setting is."""
+    async with connected(dsn) as admin:
+        name = await admin.fetchval("SELECT quote_ident(current_database())")
+        await admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = local")
+    seen, write = [], lineage.write_something
+
+    async def watched(session: Any) -> None:
+        seen.append(await session.fetchval("SELECT current_setting('synchronous_commit')"))
+        await write(session)
+
+    monkeypatch.setattr(sessions, "write_something", watched)
+    await (await sessions.connect(dsn)).close()
+    assert seen == ["on"]
 
 
 # --- what is refused ---

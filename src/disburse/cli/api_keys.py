@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import UUID
 
 from disburse.cli import show
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, actor, group, run
+from disburse.cli.words import read_id
 from disburse.operations import api_keys
 from disburse.operations.api_keys import ApiKey, NewApiKey
 from disburse.operations.merchants import find_merchant
@@ -103,7 +103,7 @@ def describe(one: ApiKey) -> dict[str, Any]:
 
 
 def _read_id(text: str) -> UUID:
-    """A key's id, in the one form that we write."""
-    if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) is None:
+    found = read_id(text)
+    if found is None:
         raise api_keys.NoSuchApiKey()
-    return UUID(text)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,20 +16,21 @@ from disburse.cli import show
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, run
 from disburse.cli.registry_plans import show_totals, totals_values
+from disburse.cli.words import read_id
 from disburse.domain.money import minor_text
 from disburse.domain.registry_states import FINAL
 from disburse.operations.merchants import find_merchant
 from disburse.wiring import House
 
 PAGE: Final = 1000
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def read_registry_id(text: str) -> UUID:
     """The id of a registry, as a person types it."""
-    if _ID.fullmatch(text.lower()) is None:
+    found = read_id(text)
+    if found is None:
         raise BadUsage("A registry is named by its id: see `disburse registry list MERCHANT`.")
-    return UUID(text)
+    return found
 
 
 def standing_values(standing: Any) -> dict[str, Any]:

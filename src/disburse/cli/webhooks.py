@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 from disburse.cli import show
 from disburse.cli.mistakes import BadUsage
 from disburse.cli.place import HERE, Place, actor, group, run
+from disburse.cli.words import read_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
 from disburse.operations import webhooks
@@ -278,7 +278,7 @@ def _read_type(text: str) -> str:
 
 
 def _read_id(text: str) -> UUID:
-    """A webhook's id, in the one form that we write."""
-    if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) is None:
+    found = read_id(text)
+    if found is None:
         raise webhooks.NoSuchWebhook()
-    return UUID(text)
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from disburse.cli.mistakes import BadUsage
 from disburse.domain.destinations import Rail
@@ -17,6 +18,7 @@ from disburse.domain.money import read_amount, read_currency
 from disburse.domain.policies import ANY, Policy
 from disburse.storage.zones import zone_of
 
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LONGEST_NAME: Final = 254
 LONGEST_LOGIN: Final = 254
 LONGEST_REFERENCE: Final = 255
@@ -131,3 +133,8 @@ def read_zone(name: str) -> str:
     except (KeyError, ValueError, OSError):
         raise BadUsage("A time zone is a name such as Europe/Moscow or UTC, and known on this machine.") from None
     return name
+
+
+def read_id(text: str) -> UUID | None:
+    """An id of ours in the one form that we write; None for anything else, which names nothing."""
+    return UUID(text) if _ID.fullmatch(text) else None

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from disburse.domain import registry as registry_rows
 from disburse.domain.destinations import Destination
 from disburse.domain.fees import FREE, FeeRule, fee
 from disburse.domain.identifiers import payout_id, payout_ids
@@ -54,23 +55,11 @@ class EmptyRegistry(Refusal):
     """The file has no rows."""
 
 
-class RowText(Protocol):
-    """A row as it was read."""
+class RowText(registry_rows.RowText, Protocol):
+    """A row as it was read, with its place among the rows."""
 
     @property
     def number(self) -> int: ...
-    @property
-    def line(self) -> int: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def rail(self) -> str: ...
-    @property
-    def amount_text(self) -> str: ...
-    @property
-    def currency(self) -> str: ...
-    @property
-    def comment(self) -> str | None: ...
 
 
 class Meaning(Protocol):

@@ -367,7 +367,7 @@ class Database:
         await self._pool.execute("SELECT pg_notify($1, '')", channel)
 
 
-_SAFETY = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')"
+_SAFETY = "SELECT current_setting('fsync'), current_setting('full_page_writes')"
 
 
 async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool = False) -> Database:
@@ -381,13 +381,11 @@ async def open_database(dsn: str, world: World, *, size: int = 10, unsafe: bool 
     async def meet(connection: Any) -> None:
         nonlocal judged
         known_accounts.clear()  # a new connection may lead to another server, which may lack the last commits of the one before
-        fsync, full_pages, commit = await connection.fetchrow(_SAFETY)
+        fsync, full_pages = await connection.fetchrow(_SAFETY)
         if not judged and "off" in (fsync, full_pages):
             name = "fsync" if fsync == "off" else "full_page_writes"
             raise UnsafeDatabase(f"The database runs with {name}=off and may lose acknowledged payouts. Turn it on.")
         judged = True
-        if commit in ("off", "local"):
-            await connection.execute("SET synchronous_commit = on")
 
     try:
         pool = await asyncpg.create_pool(

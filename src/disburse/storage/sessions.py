@@ -74,8 +74,11 @@ async def _meet(session: Any) -> Any:
     written and not yet sent on.
     """
     try:
-        if await session.fetchval("SELECT pg_is_in_recovery()"):
+        standby, commit = await session.fetchrow("SELECT pg_is_in_recovery(), current_setting('synchronous_commit')")
+        if standby:
             raise NoPrimary("a standby")
+        if commit in ("off", "local"):  # before anything is written: what is written first has to wait for the standby too
+            await session.execute("SET synchronous_commit = on")
         session.lineage = await lineage_of(session)
         await write_something(session)
     except BaseException:
