@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,13 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import hypothesis
 import pytest
+import uvloop
 
 from disburse.domain.ports import World
-from disburse.storage.database import Database, open_database
+from disburse.storage.database import Database
 from disburse.storage.embedded import EmbeddedServer
 from disburse.storage.migrate import migrate
 from disburse.world import real_world
-from tests.databases import Databases
+from tests.databases import Databases, Kept
 
 hypothesis.settings.register_profile("house", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -38,6 +40,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
 
     items.sort(key=place)
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.insert(0, "nothing_goes_on")
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """uvloop, as in production."""
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy
+
+
+@pytest.fixture
+async def nothing_goes_on() -> AsyncIterator[None]:
+    """All tests share one loop: what a test has started ends with it."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.fixture(scope="session")
@@ -82,19 +105,28 @@ async def _make_template(server: Callable[[str], str], name: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(server: Callable[[str], str], template: str) -> Iterator[Databases]:
+async def databases(server: Callable[[str], str], template: str) -> AsyncIterator[Databases]:
     """The databases of this worker of the run."""
     lender = Databases(server, template)
     yield lender
-    asyncio.run(lender.close())
+    await lender.close()
+
+
+@pytest.fixture(scope="session")
+async def kept() -> AsyncIterator[Kept]:
+    """The program's connections to this worker's databases."""
+    connections = Kept()
+    yield connections
+    connections.close()
 
 
 @pytest.fixture
-async def dsn(databases: Databases) -> AsyncIterator[str]:
+async def dsn(databases: Databases, kept: Kept) -> AsyncIterator[str]:
     """The superuser's URL of a migrated database that is this test's own and has no rows."""
     name = await databases.lend()
     yield databases.server(name)
-    await databases.take_back(name)
+    if not await databases.take_back(name, kept.sessions(name)):
+        kept.give_up(name)
 
 
 @pytest.fixture
@@ -104,8 +136,6 @@ def world() -> World:
 
 
 @pytest.fixture
-async def database(dsn: str, world: World) -> AsyncIterator[Database]:
+async def database(dsn: str, world: World, kept: Kept) -> Database:
     """The test's own database, as the program's role."""
-    opened = await open_database(dsn, world, unsafe=True)
-    yield opened
-    await opened.close()
+    return await kept.open(urlsplit(dsn).path[1:], dsn, world)

@@ -15,7 +15,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,14 +24,7 @@ from disburse.api.listening import BadCertificate, CannotListen, Limits, listen,
 from disburse.protocols.wire import WireAnswer, WireRequest
 from tests.api.served import PATIENCE_S, Obedient, Served, Wire, get, post, served
 
-pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy.", "ignore:ssl.TLSVersion.TLSv1_1")
-
-
-@pytest.fixture(scope="module")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """uvloop, as in production."""
-    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
-    return policy
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
 
 
 async def gone(wire: Wire, server: Served, seconds: float) -> bytes:

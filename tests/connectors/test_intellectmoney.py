@@ -330,7 +330,8 @@ async def test_a_token_that_is_never_taken(method: str, kind: type[Outcome]) -> 
 
 async def test_many_with_an_expired_token_renew_it_once() -> None:
     """Twenty calls that are told their token is over cause one more request for one."""
-    async with upstream(getusertoken=[token("old"), token("new")], createoperation=[EXPIRED] * 20 + [state("Created")]) as provider:
+    taken = {"old": EXPIRED, "new": state("Created")}
+    async with upstream(getusertoken=[token("old"), token("new")], createoperation=taken) as provider:
         connector = provider.connector()
         outcomes = await asyncio.gather(*[connector.submit(provider.order()) for _ in range(20)])
         assert outcomes == [Accepted(GUID)] * 20 and provider.methods.count("getUserToken") == 2

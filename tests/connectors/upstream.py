@@ -131,15 +131,20 @@ PLAIN = {
 
 
 @asynccontextmanager
-async def upstream(clock: Clock | None = None, /, **says: bytes | list[bytes]) -> AsyncIterator[Upstream]:
-    """A provider that answers as PLAIN does but for what a test says."""
+async def upstream(clock: Clock | None = None, /, **says: bytes | list[bytes] | dict[str, bytes]) -> AsyncIterator[Upstream]:
+    """A provider that answers as PLAIN does but for what a test says: one answer, several in their order, or one for each token."""
     clock = clock or RealClock()
     lines = {method: list(answers) for method, answers in PLAIN.items()}
-    lines |= {method.lower(): answer if isinstance(answer, list) else [answer] for method, answer in says.items()}
+    by_token = {method.lower(): answers for method, answers in says.items() if isinstance(answers, dict)}
+    lines |= {method.lower(): [said] if isinstance(said, bytes) else said for method, said in says.items() if not isinstance(said, dict)}
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
-        left = lines[read(server.requests[number - 1]).method.lower()]
-        raw = left.pop(0) if len(left) > 1 else left[0]
+        request = read(server.requests[number - 1])
+        if request.method.lower() in by_token:
+            raw = by_token[request.method.lower()][request.params["UserToken"]]
+        else:
+            left = lines[request.method.lower()]
+            raw = left.pop(0) if len(left) > 1 else left[0]
         writer.write(raw)
         await writer.drain()
         return raw != CLOSE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import msgspec
@@ -12,29 +14,70 @@ import pytest
 
 from disburse.domain.ports import World
 from disburse.operations.verify import BookSize, Deed, Report, UnreadableBook, read_bank_book, verify
-from disburse.storage.database import Database
+from disburse.storage.database import Database, Transaction, open_database
 from disburse.storage.verify import CHECKS
+from disburse.world import real_world
+from tests.databases import Databases
 from tests.operations import verify_rules
 from tests.operations.test_registries import DAMAGES as OF_REGISTRIES
 from tests.operations.verify_rules import by_rules
 from tests.operations.verify_town import Town, populate
 
 
-@pytest.fixture
-async def town(database: Database, world: World) -> Town:
-    """Payouts that went every way there is, by the real operations."""
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """All that `verify` asks of a database, inside a transaction that is never committed."""
+
+    connection: asyncpg.Connection
+
+    async def snapshot(self, work: Callable[[Transaction], Awaitable[Report]]) -> Report:
+        await self.connection.execute("SET LOCAL ROLE disburse_app")
+        return await work(Transaction(self.connection, rerun=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A town, and somebody with a superuser's hands on its database."""
+
+    town: Town
+    doctor: asyncpg.Connection
+
+
+@pytest.fixture(scope="module")
+async def place(databases: Databases) -> AsyncIterator[Place]:
+    """Payouts that went every way there is, by the real operations; made once, since nobody leaves a trace there."""
+    name, world = await databases.lend(), real_world()
+    database = await open_database(databases.server(name), world, unsafe=True)
     town = Town(database, world)
     await populate(town)
     await by_rules(town, database)
-    return town
+    await database.close()
+    doctor = await asyncpg.connect(
+        databases.server(name), statement_cache_size=1000, server_settings={"search_path": "disburse", "jit": "off"}
+    )
+    yield Place(town, doctor)
+    await doctor.close()
+    await databases.take_back(name)
 
 
 @pytest.fixture
-async def doctor(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody with a superuser's hands on the database."""
-    connection = await asyncpg.connect(dsn, server_settings={"search_path": "disburse"})
-    yield connection
-    await connection.close()
+def town(place: Place) -> Town:
+    return place.town
+
+
+@pytest.fixture
+async def doctor(place: Place) -> AsyncIterator[asyncpg.Connection]:
+    """Whatever the doctor does is undone in the end."""
+    deed = place.doctor.transaction(isolation="repeatable_read")
+    await deed.start()
+    yield place.doctor
+    await deed.rollback()
+
+
+@pytest.fixture
+def seen(doctor: asyncpg.Connection) -> Database:
+    """The town's database as `verify` sees it after what the doctor did."""
+    return cast(Database, Inside(doctor))
 
 
 def broken(report: Report) -> dict[str, int]:
@@ -51,9 +94,9 @@ async def test_a_fresh_database_holds(database: Database) -> None:
     assert report.rows == {"merchants": 0, "payouts": 0, "postings": 0, "events": 0, "frozen": 0}
 
 
-async def test_a_healthy_town_holds(database: Database, town: Town) -> None:
+async def test_a_healthy_town_holds(seen: Database, town: Town) -> None:
     """Every outcome, second attempts, returns and frozen payouts leave books in which every check holds, the bank's too."""
-    report = await verify(database, deeds=lambda: town.deeds)
+    report = await verify(seen, deeds=lambda: town.deeds)
     assert report.holds, report.findings
     assert report.rows["payouts"] == len(town.ids) == 56
     assert report.rows["frozen"] == 8
@@ -61,7 +104,7 @@ async def test_a_healthy_town_holds(database: Database, town: Town) -> None:
     assert set(report.checks) > {check.name for check in CHECKS}
 
 
-async def test_the_town_has_every_state(doctor: asyncpg.Connection, town: Town) -> None:
+async def test_the_town_has_every_state(doctor: asyncpg.Connection) -> None:
     """The healthy town is no small talk: it has every state that payouts and attempts can be in today."""
     payouts = {row[0] for row in await doctor.fetch("SELECT DISTINCT state FROM payouts")}
     assert payouts == {
@@ -420,7 +463,7 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_doctored_database_is_found_out(
-    database: Database, town: Town, doctor: asyncpg.Connection, damage: str
+    seen: Database, town: Town, doctor: asyncpg.Connection, damage: str
 ) -> None:
     """What was done to a healthy database is named by the check whose invariant it breaks, and by few others."""
     sql, name, others = DAMAGES[damage]
@@ -431,7 +474,7 @@ async def test_a_doctored_database_is_found_out(
     for story, identifier in town.ids.items():
         sql = sql.replace(f"{{{story}}}", f"'{identifier}'")
     await doctor.execute(sql)
-    report = await verify(database)
+    report = await verify(seen)
     assert name in broken(report), report.findings
     assert len(report.findings) == 1 + others, [finding.check for finding in report.findings]
 
@@ -443,10 +486,10 @@ def test_every_check_was_shown_to_fail() -> None:
     assert {name for _, name, _ in DAMAGES.values()} | {name for _, name in OF_REGISTRIES.values()} == set(names)
 
 
-async def test_all_are_counted_and_some_are_shown(database: Database, town: Town, doctor: asyncpg.Connection) -> None:
+async def test_all_are_counted_and_some_are_shown(seen: Database, doctor: asyncpg.Connection) -> None:
     """A finding counts every offending row and shows a few, in words and without what belongs to payees."""
     await doctor.execute("UPDATE payouts SET number = number + 1000 WHERE merchant_id = 1 AND state NOT IN ('paid', 'unfunded')")
-    (finding,) = (await verify(database)).findings
+    (finding,) = (await verify(seen)).findings
     assert finding.count > len(finding.examples) == 5
     assert finding.sentence.startswith("A merchant's payouts are numbered")
     assert finding.examples[0].startswith("merchant=1 what=counter found=46 expected=10")
@@ -510,17 +553,17 @@ BOOKS: dict[str, tuple[Rewrite, set[str]]] = {
 
 
 @pytest.mark.parametrize("book", BOOKS)
-async def test_a_book_that_disagrees_is_found_out(database: Database, town: Town, book: str) -> None:
+async def test_a_book_that_disagrees_is_found_out(seen: Database, town: Town, book: str) -> None:
     """Where the bank's book and ours tell different stories, the difference has a name; what we doubt is no difference."""
     rewrite, names = BOOKS[book]
     deeds = list(rewrite(town, town.deeds))
-    assert set(broken(await verify(database, deeds=lambda: deeds))) == names
+    assert set(broken(await verify(seen, deeds=lambda: deeds))) == names
 
 
-async def test_a_line_written_while_verify_runs_is_no_breach(database: Database, town: Town) -> None:
+async def test_a_line_written_while_verify_runs_is_no_breach(seen: Database, town: Town) -> None:
     """A payment that the book gained after it was first read counts: a settled attempt is looked up in the newer book."""
     readings = iter([town.deeds[:-1], town.deeds])
-    report = await verify(database, deeds=lambda: next(readings))
+    report = await verify(seen, deeds=lambda: next(readings))
     assert report.holds, report.findings
 
 
@@ -543,7 +586,7 @@ async def test_it_may_run_while_payouts_are_made(database: Database, world: Worl
     assert (await verify(database, deeds=lambda: list(town.deeds))).holds
 
 
-async def test_a_book_in_a_file(database: Database, town: Town, tmp_path: Path) -> None:
+async def test_a_book_in_a_file(seen: Database, town: Town, tmp_path: Path) -> None:
     """The sandbox bank's own file is read, its torn last line left out."""
     book = tmp_path / "sandbox-bank.jsonl"
     lines = [
@@ -551,7 +594,7 @@ async def test_a_book_in_a_file(database: Database, town: Town, tmp_path: Path) 
         for deed in town.deeds
     ]
     book.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines) + b'{"at":"2026-11')
-    report = await verify(database, bank_book=book)
+    report = await verify(seen, bank_book=book)
     assert report.holds, report.findings
     assert report.book == BookSize(payments=21, returns=4, unsettled=1)
 
