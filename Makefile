@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 JOBS ?= 4
 
-.PHONY: demo demo-two test check schema bench serve kills prove soak chaos chaos-ha registries clients lock clean
+.PHONY: demo demo-two test test-long check schema bench serve kills prove soak chaos chaos-ha registries clients lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/disburse demo
@@ -23,6 +23,10 @@ bench: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
+
+# The few tests that take long: whole programs, killed on their way.
+test-long: $(VENV)/.dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m long $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts docs

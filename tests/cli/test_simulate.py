@@ -63,6 +63,7 @@ def test_one_day_with_its_trace(tmp_path: Path) -> None:
     assert set(day["faults"]) <= {"late", "silent", "reset"} < set(FAULTS)
 
 
+@pytest.mark.long
 def test_a_broken_day(tmp_path: Path) -> None:
     """Over a product that takes a time-out for a failure the command ends 1, tells what was broken and how to live it again,
     and keeps the day; the line alone ends 1 too.

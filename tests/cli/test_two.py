@@ -27,6 +27,7 @@ Book = list[dict[str, Any]]
 Change = Callable[[Book, Book, Book, Book], object]
 
 
+@pytest.mark.long
 def test_two_houses(tmp_path: Path) -> None:
     """Through a line that cuts, with B killed in the middle, A, B and the bank agree on each payout; nothing is left behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DISBURSE_")}
