@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +32,16 @@ hypothesis.settings.load_profile("house")
 
 FIRST = ("tests/test_promises.py", "tests/simulation/")
 """What is run before everything else: whoever breaks a promise hears of it within a minute."""
+
+
+def pytest_configure() -> None:
+    """Reading the tests makes objects that stay: looking through them for garbage, then and later, is in vain."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

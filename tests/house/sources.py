@@ -42,12 +42,20 @@ class Source:
 
 
 @cache
+def paths() -> tuple[str, ...]:
+    """The path of every Python file of the package, in their order. Finding them costs little; reading them does not."""
+    return tuple(path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py")))
+
+
+@cache
+def source_of(path: str) -> Source:
+    text = (PACKAGE / path).read_text(encoding="utf-8")
+    return Source(path, text, ast.parse(text))
+
+
 def sources() -> tuple[Source, ...]:
     """Every Python file of the package, in order of path."""
-    return tuple(
-        Source(path.relative_to(PACKAGE).as_posix(), text := path.read_text(encoding="utf-8"), ast.parse(text))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    )
+    return tuple(map(source_of, paths()))
 
 
 def in_rooms(*rooms: str) -> list[Source]:
