@@ -22,7 +22,7 @@ bench: $(VENV)/.run
 	@$(BIN)/disburse bench $(ARGS)
 
 test: $(VENV)/.dev
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --maxfail 1 $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --maxfail 1 $(ARGS)
 
 # The few tests that take long: whole programs, killed on their way.
 test-long: $(VENV)/.dev
