@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from disburse.api.allowance import Allowances
 from disburse.api.health import Health, pages
 from disburse.api.intellectmoney import IntellectMoneyDoor
 from disburse.api.kernel import Door, Kernel, Logger, Why, plain_refusal
@@ -99,7 +98,7 @@ def doors_of(house: House, *, merchants: bool) -> list[tuple[str, Door]]:
     if merchants:
         unitpay, intellectmoney, rest = _unitpay(house), _intellectmoney(house), _rest(house)
         doors += [("/api", unitpay), ("/api/", unitpay), ("/personal/*", intellectmoney)]
-        registry = _registries(house, rest.allowances)
+        registry = _registries(house, rest)
         doors += [("/v1/registries", registry), ("/v1/registries/*", registry), ("/v1", rest), ("/v1/*", rest)]
     if not house.installation.quarantined:  # what a provider says would move payouts that persons have yet to compare
         doors += [
@@ -142,9 +141,9 @@ def _rest(house: House) -> RestDoor:
     )
 
 
-def _registries(house: House, allowances: Allowances) -> RegistryDoor:
+def _registries(house: House, rest: RestDoor) -> RegistryDoor:
     members = accepted_member_ids(load_sbp_members(house.settings.sbp_members))
-    return RegistryDoor(Terms(house.desk, house.settings.minimums), How(members), allowances)
+    return RegistryDoor(Terms(house.desk, house.settings.minimums), How(members), rest.allowances, places=rest.places)
 
 
 async def openapi_page(request: WireRequest) -> WireAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from disburse.operations.desk import Desk
 from disburse.operations.merchants import NewMerchant
 from tests.api.house import House
 from tests.api.openapi import operation, undescribed
-from tests.api.served import Answer, Served, served
+from tests.api.served import PATIENCE_S, Answer, Served, Wire, served
 
 MEMBERS = load_sbp_members()
 CARD = "4111111111111111"
@@ -145,3 +146,33 @@ async def program(house: House, door: RestDoor | None = None, login: str = "shop
     standing = door or open_rest(house)
     async with served([("/v1", standing), ("/v1/*", standing)]) as running:
         yield Program(house, made, running)
+
+
+class Stream:
+    """A program that reads server-sent events, byte by byte."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._text = b""
+
+    @classmethod
+    async def open(cls, shop: Program, after: int = 0, *headers: str, path: str = "/v1/events/stream") -> Stream:
+        wire = await shop.served.wire()
+        asked = f"?after={after}" if path == "/v1/events/stream" else ""
+        lines = [f"GET {path}{asked} HTTP/1.1", "Host: t", f"Authorization: Bearer {shop.made.api_key}", *headers, "", ""]
+        await wire.send("\r\n".join(lines).encode())
+        head = (await wire.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert head.startswith("http/1.1 200") and "content-type: text/event-stream" in head and "content-length" not in head
+        return cls(wire)
+
+    async def pieces(self) -> AsyncIterator[dict[str, str]]:
+        """Each message as its fields, until the stream ends."""
+        while True:
+            while b"\n\n" in self._text:
+                message, self._text = self._text.split(b"\n\n", 1)
+                yield dict(line.split(": ", 1) for line in message.decode().split("\n"))
+            async with asyncio.timeout(PATIENCE_S):
+                length = int(await self.wire.reader.readuntil(b"\r\n"), 16)
+                self._text += (await self.wire.reader.readexactly(length + 2))[:-2]
+            if length == 0:
+                return

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from disburse.api.places import Places
 from disburse.api.rest_events import EventDesk
 from disburse.domain.outcomes import Accepted, Rejected, Settled, Unknown, Verdict
 from disburse.protocols.events import PayoutSeen, decode_event, fold
@@ -19,8 +20,8 @@ from disburse.protocols.rest_routes import find_route
 from disburse.protocols.wire import WireRequest
 from disburse.workers.news import NewsWatch
 from tests.api.house import House
-from tests.api.rest_client import CARD_TO, Program, open_rest, problem, program
-from tests.api.served import PATIENCE_S, Wire
+from tests.api.rest_client import CARD_TO, Program, Stream, open_rest, problem, program
+from tests.api.served import PATIENCE_S
 
 
 @pytest.fixture
@@ -36,35 +37,6 @@ async def events(shop: Program, after: int = 0, query: str = "") -> dict[str, An
     assert answer.status == 200, answer
     page: dict[str, Any] = answer.json
     return page
-
-
-class Stream:
-    """A program that reads server-sent events, byte by byte."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._text = b""
-
-    @classmethod
-    async def open(cls, shop: Program, after: int = 0, *headers: str) -> Stream:
-        wire = await shop.served.wire()
-        lines = [f"GET /v1/events/stream?after={after} HTTP/1.1", "Host: t", f"Authorization: Bearer {shop.made.api_key}", *headers, "", ""]
-        await wire.send("\r\n".join(lines).encode())
-        head = (await wire.reader.readuntil(b"\r\n\r\n")).decode().lower()
-        assert head.startswith("http/1.1 200") and "content-type: text/event-stream" in head and "content-length" not in head
-        return cls(wire)
-
-    async def pieces(self) -> AsyncIterator[dict[str, str]]:
-        """Each message as its fields, until the stream ends."""
-        while True:
-            while b"\n\n" in self._text:
-                message, self._text = self._text.split(b"\n\n", 1)
-                yield dict(line.split(": ", 1) for line in message.decode().split("\n"))
-            async with asyncio.timeout(PATIENCE_S):
-                length = int(await self.wire.reader.readuntil(b"\r\n"), 16)
-                self._text += (await self.wire.reader.readexactly(length + 2))[:-2]
-            if length == 0:
-                return
 
 
 async def test_pages_laid_end_to_end(shop: Program) -> None:
@@ -148,13 +120,14 @@ async def test_who_hangs_up_is_noticed(shop: Program) -> None:
 async def test_only_so_many_wait(house: House) -> None:
     """Of one merchant a bounded number of requests wait; the next is told to come later. Other merchants have their places."""
     first, second = [(await house.merchant(login)).merchant for login in ("a@example.com", "b@example.com")]
-    door = EventDesk(house.desk, of_one=2, most=3)
+    places = Places(of_one=2, most=3)
+    door = EventDesk(house.desk, places=places)
     route, _ = find_route("GET", "/v1/events")
     waiting = [
         asyncio.create_task(door.answer(route, who, WireRequest("GET", "/v1/events", b"after=1&wait=30", {}, b"")))
         for who in (first, first, second)
     ]
-    while door._waiting.total() < 3:
+    while places.waiting < 3:
         await asyncio.sleep(0)
     for who in (first, second):
         with pytest.raises(Refused) as refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from disburse.operations import registries, registry_work
 from disburse.operations.registry_apply import Applier
 from disburse.operations.registry_rules import Terms
 from tests.api.house import House
-from tests.api.rest_client import MEMBERS, Program, problem
+from tests.api.rest_client import MEMBERS, Program, Stream, problem
 from tests.api.served import Answer, served
 
 LINE = '{{"reference": "{0}", "amount": {{"amount": "{1}", "currency": "RUB"}}, "destination": {{"rail": "webmoney", "purse": "Z123456789012"}}}}\n'
@@ -72,6 +73,25 @@ async def test_a_file_is_planned_applied_and_looked_at(shop: Program) -> None:
     assert [one["id"] for one in listed["items"]] == [registry["id"]]
     again = await planned(shop, ("a", "10.00"), ("c", "5.50"))
     assert problem(await apply(shop, again)) == "applied_before"
+
+
+async def test_progress_is_told_as_it_happens(shop: Program) -> None:
+    """A stream tells each change once, and ends with the final state; of a registry that is none there is no stream."""
+    registry = await planned(shop, ("a", "10.00"), ("c", "5.50"))
+    stream = await Stream.open(shop, path=f"/v1/registries/{registry['id']}/stream")
+    told = (json.loads(piece["data"]) async for piece in stream.pieces() if "data" in piece)
+    assert (await anext(told))["state"] == "planned"
+    await apply(shop, registry)
+    await shop.served.clock.advance(1)
+    assert (await anext(told))["state"] == "executing"
+    found = await registries.find(shop.house.database, await _id(shop))
+    assert await Applier(shop.house.desk, found, "test", "test").run()
+    await shop.house.settle()
+    await registry_work.settle(Terms(shop.house.desk), found, "test")
+    await shop.served.clock.advance(1)
+    last = [one async for one in told][-1]
+    assert (last["state"], last["final"], last["paid"]) == ("completed", True, 2)
+    assert problem(await shop.ask("GET", "/v1/registries/0/stream")) == "not_found"
 
 
 async def _id(shop: Program) -> Any:

@@ -48,7 +48,7 @@ NEED_MORE = {"payee_destination_retire", "registry_create", "registry_apply"}
 async def shop(house: House) -> AsyncIterator[Program]:
     """A merchant's program before a server that lets nobody wait for events."""
     rest = open_rest(house, longest_wait_s=0.0)
-    registries = RegistryDoor(Terms(house.desk), How(accepted_member_ids(MEMBERS)), rest.allowances)
+    registries = RegistryDoor(Terms(house.desk), How(accepted_member_ids(MEMBERS)), rest.allowances, longest_s=0.2)
     made = await house.merchant("shop@example.com")
     doors: list[tuple[str, Door]] = [("/v1/registries", registries), ("/v1/registries/*", registries), ("/v1", rest), ("/v1/*", rest)]
     async with served(doors) as running:

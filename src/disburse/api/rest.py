@@ -24,6 +24,7 @@ from disburse.api import rest_words as words
 from disburse.api.allowance import Allowances, Standing
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
+from disburse.api.places import Places
 from disburse.api.rest_api_keys import ApiKeyDesk
 from disburse.api.rest_events import STREAM_S, EventDesk
 from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, own_id, read_money
@@ -98,7 +99,8 @@ class RestDoor:
         self._minimums = dict(minimums)
         self._begin_within_s = answer_within_s * _BEGIN
         self._in_time = Within(world.clock, answer_within_s)
-        self._events = EventDesk(desk, longest_s=longest_wait_s)
+        self.places = Places()
+        self._events = EventDesk(desk, longest_s=longest_wait_s, places=self.places)
         self.allowances = Allowances(world.clock, per_s=per_s, burst=burst)
         self._webhooks = WebhookDesk(desk, to_loopback=to_loopback)
         self._api_keys = ApiKeyDesk(desk)

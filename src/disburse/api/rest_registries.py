@@ -16,7 +16,9 @@ import msgspec
 from disburse.api.allowance import Allowances
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
+from disburse.api.places import Places
 from disburse.api.registry_files import BadFile, How, plan_file
+from disburse.api.registry_progress import STREAM_S, Progress
 from disburse.api.rest import ANSWER_WITHIN_S, PROBLEMS, Stands, with_headers
 from disburse.api.rest_orders import actor_of
 from disburse.domain.merchant import Merchant
@@ -34,7 +36,7 @@ from disburse.protocols.rest import encode, read_bearer, read_body, read_cursor,
 from disburse.protocols.rest_messages import Amount, FieldFault, Nothing, RailName
 from disburse.protocols.rest_problems import KINDS, Refused, bad, encode_problem
 from disburse.protocols.rest_routes import Route, WrongMethod, find_route
-from disburse.protocols.wire import WireAnswer, WireRequest
+from disburse.protocols.wire import EVENT_STREAM, WireAnswer, WireRequest
 
 BODY_LIMIT: Final = 8 << 20
 """A file of more bytes is for the command line."""
@@ -54,12 +56,15 @@ class RegistryDoor:
     bounds_itself = True
     body_limit = BODY_LIMIT
 
-    def __init__(self, terms: Terms, how: How, allowances: Allowances) -> None:
+    def __init__(
+        self, terms: Terms, how: How, allowances: Allowances, *, places: Places | None = None, longest_s: float = STREAM_S
+    ) -> None:
         self._allowances = allowances
         self._terms = terms
         self._desk = terms.desk
         self._database = terms.desk.database
         self._how = how
+        self._progress = Progress(terms.desk, places or Places(), longest_s=longest_s)
         self._in_time = Within(terms.desk.world.clock, ANSWER_WITHIN_S)
         self._in_long_time = Within(terms.desk.world.clock, WITHIN_S)
 
@@ -114,6 +119,11 @@ class RegistryDoor:
                 await registries.cancel(self._terms, _own(identifier), actor_of(merchant), merchant=merchant)
             case "registry_get":
                 read_query(request, Nothing)
+            case "registry_stream":
+                read_query(request, Nothing)
+                registry = await self._find(merchant, identifier)
+                self._progress.places.check(merchant)
+                return WireAnswer(200, EVENT_STREAM, b"", stream=self._progress.stream(merchant, lambda: self._seen(merchant, registry)))
             case _:
                 raise Refused("not_found")
         return encode(200, await self._told(await self._find(merchant, identifier)))
@@ -130,6 +140,10 @@ class RegistryDoor:
 
     async def _find(self, merchant: Merchant, identifier: str) -> Registry:
         return await registries.find(self._database, _own(identifier), merchant=merchant)
+
+    async def _seen(self, merchant: Merchant, registry: Registry) -> r.Registry:
+        with self._in_time():
+            return await self._told(await registries.find(self._database, registry.registry_id, merchant=merchant))
 
     async def _told(self, registry: Registry) -> r.Registry:
         standing = await registries.look(self._database, registry.registry_id)

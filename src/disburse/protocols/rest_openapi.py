@@ -91,12 +91,19 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
         str(status): {
             "description": (kind.__doc__ or "").split("\n")[0],
             "headers": _refer("RateLimit-Policy", "RateLimit"),
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}} if route.stream else {JSON: {"schema": schema_of[kind]}},
+            "content": {EVENT_STREAM: {"schema": _message(schema_of[kind])}} if route.stream else {JSON: {"schema": schema_of[kind]}},
         }
         for status, kind in sorted(route.answers.items())
     }
     operation["responses"] = answers | _problems(route, schema_of[Problem])
     return operation
+
+
+def _message(data: dict[str, Any]) -> dict[str, Any]:
+    """One server-sent event of a stream."""
+    text = {"type": "string"}
+    told = {**text, "contentMediaType": JSON, "contentSchema": data}
+    return {"type": "object", "properties": {"id": text, "event": text, "data": told}}
 
 
 def _parameters(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ Name = Literal[
     "webhook_add", "webhook_list", "webhook_get", "webhook_rotate", "webhook_pause", "webhook_resume", "webhook_resend", "webhook_remove",
     "api_key_add", "api_key_list", "api_key_get", "api_key_rotate", "api_key_disable",
     "payee_add", "payee_list", "payee_get", "payee_destination_add", "payee_destination_retire",
-    "registry_create", "registry_list", "registry_get", "registry_rows", "registry_apply", "registry_cancel",
+    "registry_create", "registry_list", "registry_get", "registry_stream", "registry_rows", "registry_apply", "registry_cancel",
 ]  # fmt: skip
 Room = Literal["payouts", "payees", "events", "webhooks", "api_keys"]
 """Which file of the door answers: `payouts` is `api/rest.py` itself, any other `api/rest_ROOM.py`."""
@@ -112,6 +112,8 @@ REGISTRY_ROUTES: Final = (
           problems=("bad_file",), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
     Route("registry_list", "GET", "/v1/registries", "List registries", {200: r.Registries}, query=r.RegistriesAsked),
     Route("registry_get", "GET", "/v1/registries/{id}", "One registry, with its progress", {200: r.Registry}, problems=("not_found",)),
+    Route("registry_stream", "GET", "/v1/registries/{id}/stream", "The same as server-sent events", {200: r.Registry}, problems=("not_found",), stream=True,
+          description="A message with all of it whenever something has changed. Ends with the final state, and after some time: come again."),
     Route("registry_rows", "GET", "/v1/registries/{id}/rows", "Rows, with their faults and what became of them", {200: r.RegistryRows},
           query=r.RegistryRowsAsked, problems=("not_found",)),
     Route("registry_apply", "POST", "/v1/registries/{id}/apply", "Do exactly what was planned", {200: r.Registry}, body=r.Apply,
