@@ -58,12 +58,13 @@ class Flight:
 
 
 class Lane:
-    """What is known of an endpoint that is held."""
+    """What is known of an endpoint that is held. `last`: its merchant's last event, as far as is known; `slow`: tries under way that take long."""
 
     def __init__(self, held: Held) -> None:
         webhook = held.webhook
         self.held, self.closing = held, False
-        self.read_to = webhook.done_to
+        self.read_to = self.last = webhook.done_to
+        self.slow = 0
         self.again_to = webhook.resend_next - 1 if webhook.resend_next is not None else None
         self.window, self.failures = 1, webhook.failures
         self.rest_until = webhook.rest_until
@@ -236,6 +237,12 @@ class Lane:
     def quiet(self) -> bool:
         """There is nothing to try, now or later."""
         return not self._ready and not self._late
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to do at all until something new happens to its merchant."""
+        resent = self.again_to is None or self.again_to >= (self.held.webhook.resend_to or 0)
+        return not self.flying and self.quiet and self.last <= self.read_to and resent
 
     def _numbers(self) -> tuple[int, int | None, int | None]:
         live, again, last = self._open[False], self._open[True], self.held.webhook.resend_to
