@@ -12,9 +12,11 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from disburse.api.listening import connections_possible
 from disburse.connectors.webhooks import WebhookTransport
 from disburse.hints import Hint
 from disburse.operations.desk import StoreUnavailable
@@ -80,7 +82,8 @@ async def outgoing(
             loops.append(watch.run)
             wakes.append(watch.pace.wake)
         if workers and not house.installation.quarantined:
-            courier = make_courier(house, post or _transport(house, stack), delivered, limits)
+            limits = _possible(limits)
+            courier = make_courier(house, post or _transport(house, stack, limits.in_all), delivered, limits)
             stack.push_async_callback(courier.finish)
             loops.append(courier.run)
             wakes.append(courier.pace.wake)
@@ -104,12 +107,19 @@ def make_courier(house: House, post: Post, delivered: Callable[[str], None], lim
     return Courier(house.desk, post, house.world, name, shards=shards, limits=limits, told=delivered)
 
 
-def _transport(house: House, stack: contextlib.AsyncExitStack) -> WebhookTransport:
+def _possible(limits: CourierLimits) -> CourierLimits:
+    """No more tries at a time than this process may have connections: those under way, and as many again that are kept."""
+    in_all = min(limits.in_all, connections_possible(2 * limits.in_all) // 2)
+    return replace(limits, in_all=in_all, together=min(limits.together, max(in_all // 2, 1)))
+
+
+def _transport(house: House, stack: contextlib.AsyncExitStack, connections: int) -> WebhookTransport:
     resolver = SystemResolver()
     stack.callback(resolver.close)
     transport = WebhookTransport(
-        house.world.clock, resolver, to_loopback=house.settings.webhooks_to_loopback, outside=assert_no_transaction
-    )
+        house.world.clock, resolver, to_loopback=house.settings.webhooks_to_loopback, connections=connections,
+        outside=assert_no_transaction,
+    )  # fmt: skip
     stack.push_async_callback(transport.close)
     return transport
 

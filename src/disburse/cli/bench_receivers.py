@@ -1,8 +1,8 @@
 """The webhook receivers of `disburse bench --webhooks`, all in a process of their own: each has a port, and some never answer.
 
-Run as `python -m disburse.cli.bench_receivers` with one JSON line on standard input (see `Order`). It prints the ports as one JSON line; to each
-further line on its standard input, "count" or "report", it answers with one JSON line. It verifies nothing and spends as little
-as it can, since it stands for other machines and shares this one with what it measures.
+Run as `python -m disburse.cli.bench_receivers RECEIVERS HANGING CERTIFICATE KEY`. It prints the ports as one JSON line; to each line on
+its standard input, `count` or `report SINCE UNTIL` (Unix seconds), it answers with one JSON line. It verifies nothing and spends as little
+as it can, since it stands for other machines and shares this one with what it measures. TLS is spoken as everywhere.
 
 An event's age on arrival counts from the time in it, which was drawn before its transaction was committed.
 """
@@ -13,6 +13,7 @@ import asyncio
 import json
 import resource
 import socket
+import ssl
 import sys
 import time
 from array import array
@@ -109,13 +110,14 @@ def _at(ages: list[float], part: float) -> float:
     return round(ages[min(int(len(ages) * part), len(ages) - 1)], 3) if ages else 0.0
 
 
-async def run(receivers: int, hanging: int) -> None:
+async def run(receivers: int, hanging: int, certificate: str, key: str) -> None:
     """Listen, say where, and answer questions until the input ends."""
-    loop, book = asyncio.get_running_loop(), Book()
-    ports = []
+    loop, book, ports = asyncio.get_running_loop(), Book(), []
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
     for number in range(receivers):
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        await loop.create_server(lambda hangs=number < hanging: Receiver(book, hangs), sock=listening)
+        await loop.create_server(lambda hangs=number < hanging: Receiver(book, hangs), sock=listening, ssl=tls)
         ports.append(listening.getsockname()[1])
     print(json.dumps(ports), flush=True)
     questions = asyncio.StreamReader()
@@ -129,7 +131,7 @@ async def run(receivers: int, hanging: int) -> None:
 def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 20_000)), hard))
-    uvloop.run(run(*map(int, sys.argv[1:3])))
+    uvloop.run(run(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5]))
 
 
 if __name__ == "__main__":

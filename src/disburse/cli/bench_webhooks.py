@@ -1,4 +1,4 @@
-"""`disburse bench --webhooks N`: how quickly events reach N webhook receivers of which a tenth hang. Everything on loopback.
+"""`disburse bench --webhooks N`: how quickly events reach N webhook receivers of which a tenth hang. Everything on loopback, over TLS.
 
 Lives here: the installation with a merchant and an endpoint for each receiver, payouts through massPayment at a steady rate (three events each: queued,
 in flight, paid), and the CPU that each part took. `serve`, the load and the receivers (`bench_receivers.py`) are processes of their own.
@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from disburse.certify.tls import make_tls
 from disburse.cli.bench import RICH, Keys, _load, _serving
 from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.webhooks import add_webhook
@@ -56,12 +58,12 @@ async def measure(receivers: int, seconds: float, console: Console) -> dict[str,
         server = EmbeddedServer(folder / "server", options={"shared_buffers": "1GB", "max_connections": "200"})
         endpoint = server.start()
         try:
-            dsn = endpoint.dsn("bench_webhooks")
+            dsn, trusted = endpoint.dsn("bench_webhooks"), make_tls(folder, datetime.now(UTC)).ca_file
             await make_database(endpoint.dsn("postgres"), "bench_webhooks")
-            async with _receiving(receivers, hanging) as (asked, ports), open_house(_settings(folder, dsn), real_world()) as house:
+            async with _receiving(folder, receivers, hanging) as (asked, ports), open_house(_settings(folder, dsn), real_world()) as house:
                 console.print(f"Making {receivers:,} merchants, each with an endpoint ...")
                 installed = await _install(house, ports, hanging)
-                found = await _measure(folder, dsn, house, installed, asked, seconds, console)
+                found = await _measure(folder, dsn, house, installed, asked, seconds, {"SSL_CERT_FILE": str(trusted)}, console)
         finally:
             server.leave()
     return {"receivers": receivers, "hanging": hanging, **found}
@@ -80,7 +82,7 @@ async def _install(house: House, ports: Sequence[int], hanging: int) -> _Install
             settings={"answer_wait_ms": 0},
         )  # fmt: skip
         await house.desk.top_up(made.merchant, draw_top_up(world, made.merchant, RICH, actor="cli"))
-        await add_webhook(house.desk, made.merchant, f"http://127.0.0.1:{port}/hooks", actor="cli")
+        await add_webhook(house.desk, made.merchant, f"https://127.0.0.1:{port}/hooks", actor="cli")
         return (made.merchant.login, made.unitpay_secret_key), made.merchant.merchant_id
 
     made = []
@@ -90,10 +92,9 @@ async def _install(house: House, ports: Sequence[int], hanging: int) -> _Install
 
 
 async def _measure(
-    folder: Path, dsn: str, house: House, installed: _Installed, asked: _Asked, seconds: float, console: Console
+    folder: Path, dsn: str, house: House, installed: _Installed, asked: _Asked, seconds: float, environment: dict[str, str], console: Console
 ) -> dict[str, Any]:
-    environment = {"DISBURSE_WEBHOOKS_TO_LOOPBACK": "true"}
-    async with _serving(folder / "data", dsn, "all", environment) as (port, pid):
+    async with _serving(folder / "data", dsn, "all", {"DISBURSE_WEBHOOKS_TO_LOOPBACK": "true", **environment}) as (port, pid):
         console.print("Waiting until each receiver heard that it was added, and those that hang do ...")
         hanging = len(installed.keys) - len(installed.good)
         await _until(asked, lambda told: told["came"] >= len(installed.good) and told["hung"] >= hanging)
@@ -148,10 +149,11 @@ class _Asked:
 
 
 @contextlib.asynccontextmanager
-async def _receiving(receivers: int, hanging: int) -> AsyncIterator[tuple[_Asked, list[int]]]:
+async def _receiving(folder: Path, receivers: int, hanging: int) -> AsyncIterator[tuple[_Asked, list[int]]]:
     """Receivers that listen, and their ports."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "disburse.cli.bench_receivers", str(receivers), str(hanging),
+        str(folder / "right.crt"), str(folder / "right.key"),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20,
     )  # fmt: skip
     try:
