@@ -7,15 +7,13 @@ all couriers share the endpoints. Which event is next, and what a failure means,
 However many endpoints it holds, a round asks the database a handful of questions: which of them have something new, the events themselves,
 and one statement for how far all of them came. Endpoints for which nothing happens cost nothing but that.
 
-One slow receiver delays nobody. A try that takes long gives its place to another and counts among the slow; its endpoint begins no more
-meanwhile. Those who fail hold at most half of the places.
+One slow receiver delays nobody: a try that takes long gives its place to another (`places.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +30,7 @@ from disburse.protocols.events import encode_event, event_of
 from disburse.protocols.webhooks import headers_of
 from disburse.workers.lane import LONGEST_ASKED_S, READ_AHEAD, Flight, Lane, try_again_in_s
 from disburse.workers.pace import Pace
+from disburse.workers.places import Places, Try
 
 CONNECTOR = "webhooks"
 """The name under which alerts about endpoints are counted."""
@@ -95,8 +94,7 @@ class Courier:
         self._told = told
         self._rounds: dict[int, _Round] = {}
         self._under_way: dict[asyncio.Task[None], None] = {}
-        self._quick: dict[_Try, None] = {}  # those that are not slow, in the order in which they were begun
-        self._failing = 0  # those of the quick at endpoints whose last try failed
+        self._places = Places(limits.together, limits.in_all, limits.slow_s)
         self._stopping = False
         self.pace = Pace(world.clock, limits.poll_s)
 
@@ -147,7 +145,7 @@ class Courier:
             if beat:
                 self._drop_lost(one, known)
             await self._read(shard, one, known)
-            self._see_slow(now)
+            self._places.see_slow(now)
             self._fill(one)
 
     async def _claim(self, shard: int, one: _Round) -> None:
@@ -245,16 +243,6 @@ class Courier:
 
     # --- trying ---
 
-    def _see_slow(self, now: float) -> None:
-        """Tries that take long hold no place that another needs."""
-        for one in list(itertools.takewhile(lambda one: now - one.began > self._limits.slow_s, self._quick)):
-            self._no_longer_quick(one)
-            one.lane.slow += 1
-
-    def _no_longer_quick(self, one: _Try) -> None:
-        del self._quick[one]
-        self._failing -= one.failing
-
     def _fill(self, one: _Round) -> None:
         """Begin what may be begun, one try of each endpoint in turn, another endpoint first each time."""
         lanes = [lane for lane in one.awake.values() if not lane.quiet]
@@ -267,12 +255,8 @@ class Courier:
     def _begin(self, one: _Round, lane: Lane) -> bool:
         """Begin one try of an endpoint; False where none may be begun."""
         name, limits = lane.held.webhook.webhook_id, self._limits
-        if self._stopping or lane.slow or one.lanes.get(name) is not lane:
+        if self._stopping or one.lanes.get(name) is not lane or not self._places.free(lane):
             return False
-        if len(self._quick) >= limits.together or len(self._under_way) >= limits.in_all:
-            return False
-        if lane.failures and self._failing * 2 >= limits.together:
-            return False  # whoever fails leaves room for those who do not
         # A process that was frozen may wake up after its lease: somebody else may be posting there by now.
         began = self._world.clock.monotonic()
         if began + limits.call_s + 1 > one.lease_ends.get(name, 0.0):
@@ -280,9 +264,7 @@ class Courier:
         flight = lane.pick(self._world.clock.now())
         if flight is None:
             return False
-        made = _Try(lane, began, lane.failures > 0)
-        self._quick[made] = None
-        self._failing += made.failing
+        made = self._places.take(lane, began)
         task = asyncio.get_running_loop().create_task(self._send(one, made, flight))
         self._under_way[task] = None
         task.add_done_callback(self._ended)
@@ -292,17 +274,14 @@ class Courier:
         del self._under_way[task]
         self.pace.wake()
 
-    async def _send(self, one: _Round, made: _Try, flight: Flight) -> None:
+    async def _send(self, one: _Round, made: Try, flight: Flight) -> None:
         lane = made.lane
         try:
             answer = await self._call(lane, flight)
         except Exception as fault:  # a mistake of ours about one message is no reason to lose the others
             answer = Unanswered(f"fault: {type(fault).__name__}")
         finally:
-            if made in self._quick:
-                self._no_longer_quick(made)
-            else:
-                lane.slow -= 1
+            self._places.leave(made)
         self._settle(lane, flight, answer)
         self._begin(one, lane)  # the next of the same endpoint need not wait for a round
 
@@ -336,15 +315,6 @@ class Courier:
             case Unanswered(why=why):
                 lane.ended(flight, why, now, again_in_s=pause)
                 self._told("failed")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Try:
-    """One try that is under way. `failing`: the endpoint's last one failed."""
-
-    lane: Lane
-    began: float
-    failing: bool
 
 
 class _Round:
