@@ -26,25 +26,34 @@ from disburse.wiring import House, listening
 from disburse.workers.courier import DEFAULT_LIMITS, Courier, CourierLimits, Post
 from disburse.workers.news import NewsWatch
 
-_RESOLVING: Final = 32
+_RESOLVING: Final = 64
+_RESOLVING_AGAIN: Final = 8
+_MOST_NAMES: Final = 10_000
+
+LookUp = Callable[..., Sequence[tuple[Any, ...]]]
+"""As `socket.getaddrinfo`: waits, and raises OSError."""
 
 
 class SystemResolver:
     """All addresses of a host, as this machine's resolver tells them, in threads of its own.
 
-    A name is asked for once at a time, however many want it: one whose server is silent holds one thread, and not all of them.
+    A name is asked for once at a time, however many want it: one whose server is silent holds one thread. Names that were not found the last
+    time share a few threads of their own, so that any number of dead ones delays nobody else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_up: LookUp = socket.getaddrinfo) -> None:
+        self._look_up = look_up
         self._threads = ThreadPoolExecutor(_RESOLVING, thread_name_prefix="resolve")
+        self._few = ThreadPoolExecutor(_RESOLVING_AGAIN, thread_name_prefix="resolve-again")
         self._asked: dict[tuple[str, int], asyncio.Future[Any]] = {}
+        self._lost: dict[tuple[str, int], None] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Raises OSError for a name that is not found."""
         key, asked = (host, port), self._asked.get((host, port))
         if asked is None:
             asked = asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                self._few if key in self._lost else self._threads, partial(self._look_up, host, port, type=socket.SOCK_STREAM)
             )
             self._asked[key] = asked
             asked.add_done_callback(partial(self._told, key))
@@ -53,11 +62,15 @@ class SystemResolver:
 
     def _told(self, key: tuple[str, int], asked: asyncio.Future[Any]) -> None:
         self._asked.pop(key, None)
-        if not asked.cancelled():
-            asked.exception()  # whoever waited has heard it; if nobody did any more, it is no news
+        self._lost.pop(key, None)
+        if not asked.cancelled() and asked.exception() is not None:  # whoever waited has heard it; if nobody did any more, it is no news
+            if len(self._lost) >= _MOST_NAMES:
+                self._lost.clear()
+            self._lost[key] = None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._few):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.asynccontextmanager

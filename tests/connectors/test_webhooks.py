@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from disburse.connectors.address_guard import may_be_called
-from disburse.connectors.webhooks import MOST_BYTES, Answered, Unanswered, WebhookTransport
+from disburse.connectors.webhooks import MOST_BYTES, NAME_S, REMEMBER_S, STALE_S, Answered, Unanswered, WebhookTransport
 from disburse.domain.ports import World
+from tests.clock import FakeClock
 from tests.connectors.certificates import Authority
 from tests.connectors.loopback import OK, Serve, says, serving
 
@@ -235,6 +236,27 @@ async def test_no_transaction_is_open(world: World, names: Names) -> None:
     with pytest.raises(AssertionError):
         await transport.post("https://shop.example/", HEADERS, b"{}", 5)
     assert names.asked == []
+
+
+async def test_a_silent_name_server(world: World, serve: Serve) -> None:
+    """A name whose server falls silent is called at the addresses it had, judged anew, after a second; ten minutes later it is not any more."""
+    clock, server, silent = FakeClock(), await serve(says(OK, then=False)), False
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        if silent:
+            await asyncio.Event().wait()
+        return ["127.0.0.1"]
+
+    transport = WebhookTransport(clock, resolve, to_loopback=True)
+    for silent, pause_s, expected in ((False, 0.0, Answered(200)), (True, REMEMBER_S, Answered(200)), (True, STALE_S, NO_TIME)):
+        await clock.advance(pause_s)
+        began = clock.monotonic()
+        posting = asyncio.create_task(transport.post(f"http://localhost:{server.port}/", HEADERS, b"{}", 100))
+        while not posting.done():
+            await clock.advance(0.1 if silent else 0.0)
+        assert posting.result() == expected and (clock.monotonic() - began >= NAME_S) == silent
+    assert len(server.requests) == 2
+    await transport.close()
 
 
 async def test_a_name_that_is_not_found(world: World, names: Names) -> None:

@@ -34,7 +34,11 @@ MOST_BYTES: Final = 16 * 1024
 DRAIN_S: Final = 1.0
 KEEP_ALIVE_S: Final = 4.0
 REMEMBER_S: Final = 20.0
-"""How long the addresses of a name are used again. They are judged each time, and nothing else is ever connected to."""
+"""How long the addresses of a name are used again without asking. They are judged each time, and nothing else is ever connected to."""
+
+STALE_S: Final = 600.0
+NAME_S: Final = 1.0
+"""Addresses that were told within `STALE_S` are used when asking anew takes longer than `NAME_S`: a silent name server delays nobody else."""
 
 _MOST_NAMES: Final = 10_000
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
@@ -69,7 +73,7 @@ class _Judging(AbstractResolver):
         self._resolve = resolve
         self._clock = clock
         self._to_loopback = to_loopback
-        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}
+        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}  # when they were told, and which
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -88,12 +92,21 @@ class _Judging(AbstractResolver):
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         now, known = self._clock.monotonic(), self._known.get((host, port))
-        if known is not None and now < known[0]:
+        if known is not None and now < known[0] + REMEMBER_S:
             return known[1]
+        if known is None or now >= known[0] + STALE_S:
+            return await self._asked(host, port)
+        try:
+            async with self._clock.timeout(NAME_S):
+                return await self._asked(host, port)
+        except TimeoutError:
+            return known[1]
+
+    async def _asked(self, host: str, port: int) -> Sequence[str]:
         addresses = await self._resolve(host, port)
         if len(self._known) >= _MOST_NAMES:
             self._known.clear()
-        self._known[host, port] = (now + REMEMBER_S, addresses)
+        self._known[host, port] = (self._clock.monotonic(), addresses)
         return addresses
 
     async def close(self) -> None:
