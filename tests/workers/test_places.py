@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from disburse.workers.places import Places
-from tests.workers.test_lane import lane
+from tests.clock import START
+from tests.workers.test_lane import lane, told
 
 
 def test_who_hangs_gives_its_place_away() -> None:
@@ -23,6 +24,17 @@ def test_who_hangs_gives_its_place_away() -> None:
     for one in tries[1:]:
         places.leave(one)
     assert [places.free(one) for one in hung] == [True] * 4
+
+
+def test_a_second_try_leaves_half_to_first_ones() -> None:
+    """An endpoint with a try under way takes none of the last half of the places."""
+    places, busy = Places(4, 8, 1.0), lane()
+    busy.take([told(n, n) for n in range(1, 9)], 8)
+    while places.free(busy):
+        assert busy.pick(START)
+        places.take(busy, 0.0)
+        busy.window = 8
+    assert len(busy.flying) == 2 and places.free(lane())
 
 
 def test_who_fails_leaves_half_to_others() -> None:

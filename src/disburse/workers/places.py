@@ -1,8 +1,9 @@
 """How many tries a courier has under way, so that a receiver that hangs never holds a place that another needs. Pure memory.
 
 Lives here: whether one more may begin. A try begins as a quick one. When it takes long it is slow: it gives its place to another, and its
-endpoint begins no more until it ended. Quick ones are bounded for the sake of this process, all of them by the connections that it may have;
-of either, those at endpoints whose last try failed hold half at most. Which try is next is `lane.py`'s.
+endpoint begins no more until it ended. Quick ones are bounded for the sake of this process, all of them by the connections that it may have.
+Of either, the last half is for first tries at endpoints that answer: whoever failed, or has a try under way already, takes none of it.
+Which try is next is `lane.py`'s.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Places:
         if lane.slow:
             return False
         for which, most in self._most.items():
-            if self._taken[which] >= most or (lane.failures and self._failing[which] * 2 >= most):
+            if self._taken[which] >= most or (lane.flying and self._taken[which] * 2 >= most):
+                return False
+            if lane.failures and self._failing[which] * 2 >= most:
                 return False
         return True
 
