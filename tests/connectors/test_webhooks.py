@@ -63,6 +63,23 @@ async def test_a_post_arrives_whole(transport: WebhookTransport, serve: Serve) -
     assert b"\r\nwebhook-id: evt_1_1\r\n" in head and b"\r\nUser-Agent: disburse" in head
 
 
+async def test_a_kept_connection_that_is_closed(transport: WebhookTransport, serve: Serve) -> None:
+    """A connection that was kept and breaks without an answer is no failure: the same message goes out once more at once, on a fresh one."""
+    seen = 0
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen in (2, 4, 5):
+            return False
+        return await says(OK)(number, writer)
+
+    server = await serve(answer)
+    for expected in (Answered(200), Answered(200), Unanswered("the connection broke")):
+        assert await transport.post(server.url, HEADERS, b"{}", 5) == expected
+    assert len(server.requests) == 5 and server.connections == 3
+
+
 @pytest.mark.parametrize(
     "raw, expected",
     [
