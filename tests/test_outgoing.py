@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,29 @@ async def test_this_machine_is_not_called_by_default(dsn: str, tmp_path: Path) -
         ((webhook, _),) = await list_webhooks(house.desk, merchant)
         assert set(told) == {"failed"} and receiver.seen == []
         assert webhook.last_answer == "the address is not allowed: it is not https"
+
+
+async def test_dead_names_delay_nobody() -> None:
+    """However many names have servers that are silent, others are resolved meanwhile: once it is known, dead ones have few threads for them all."""
+    silence, asked = threading.Event(), list[str]()
+
+    def look_up(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
+        if host.startswith("dead"):
+            asked.append(host)
+            if len(asked) > 200:
+                silence.wait(30)
+            raise OSError("no answer")
+        return [(None, None, None, "", ("192.0.2.1", port))]
+
+    resolve = SystemResolver(look_up)
+    dead = [f"dead{n}.example" for n in range(200)]
+    assert all(isinstance(one, OSError) for one in await asyncio.gather(*[resolve(one, 443) for one in dead], return_exceptions=True))
+    again = [asyncio.create_task(resolve(one, 443)) for one in dead]
+    async with asyncio.timeout(20):
+        assert list(await resolve("good.example", 443)) == ["192.0.2.1"]
+    silence.set()
+    assert all(isinstance(one, OSError) for one in await asyncio.gather(*again, return_exceptions=True))
+    resolve.close()
 
 
 async def test_names_are_resolved_once_at_a_time() -> None:

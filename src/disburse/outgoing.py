@@ -12,9 +12,11 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from disburse.api.listening import connections_possible
 from disburse.connectors.webhooks import WebhookTransport
 from disburse.hints import Hint
 from disburse.operations.desk import StoreUnavailable
@@ -24,25 +26,34 @@ from disburse.wiring import House, listening
 from disburse.workers.courier import DEFAULT_LIMITS, Courier, CourierLimits, Post
 from disburse.workers.news import NewsWatch
 
-_RESOLVING: Final = 32
+_RESOLVING: Final = 64
+_RESOLVING_AGAIN: Final = 8
+_MOST_NAMES: Final = 10_000
+
+LookUp = Callable[..., Sequence[tuple[Any, ...]]]
+"""As `socket.getaddrinfo`: waits, and raises OSError."""
 
 
 class SystemResolver:
     """All addresses of a host, as this machine's resolver tells them, in threads of its own.
 
-    A name is asked for once at a time, however many want it: one whose server is silent holds one thread, and not all of them.
+    A name is asked for once at a time, however many want it: one whose server is silent holds one thread. Names that were not found the last
+    time share a few threads of their own, so that any number of dead ones delays nobody else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_up: LookUp = socket.getaddrinfo) -> None:
+        self._look_up = look_up
         self._threads = ThreadPoolExecutor(_RESOLVING, thread_name_prefix="resolve")
+        self._few = ThreadPoolExecutor(_RESOLVING_AGAIN, thread_name_prefix="resolve-again")
         self._asked: dict[tuple[str, int], asyncio.Future[Any]] = {}
+        self._lost: dict[tuple[str, int], None] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Raises OSError for a name that is not found."""
         key, asked = (host, port), self._asked.get((host, port))
         if asked is None:
             asked = asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                self._few if key in self._lost else self._threads, partial(self._look_up, host, port, type=socket.SOCK_STREAM)
             )
             self._asked[key] = asked
             asked.add_done_callback(partial(self._told, key))
@@ -51,11 +62,15 @@ class SystemResolver:
 
     def _told(self, key: tuple[str, int], asked: asyncio.Future[Any]) -> None:
         self._asked.pop(key, None)
-        if not asked.cancelled():
-            asked.exception()  # whoever waited has heard it; if nobody did any more, it is no news
+        self._lost.pop(key, None)
+        if not asked.cancelled() and asked.exception() is not None:  # whoever waited has heard it; if nobody did any more, it is no news
+            if len(self._lost) >= _MOST_NAMES:
+                self._lost.clear()
+            self._lost[key] = None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._few):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +95,8 @@ async def outgoing(
             loops.append(watch.run)
             wakes.append(watch.pace.wake)
         if workers and not house.installation.quarantined:
-            courier = make_courier(house, post or _transport(house, stack), delivered, limits)
+            limits = _possible(limits)
+            courier = make_courier(house, post or _transport(house, stack, limits.in_all), delivered, limits)
             stack.push_async_callback(courier.finish)
             loops.append(courier.run)
             wakes.append(courier.pace.wake)
@@ -104,12 +120,19 @@ def make_courier(house: House, post: Post, delivered: Callable[[str], None], lim
     return Courier(house.desk, post, house.world, name, shards=shards, limits=limits, told=delivered)
 
 
-def _transport(house: House, stack: contextlib.AsyncExitStack) -> WebhookTransport:
+def _possible(limits: CourierLimits) -> CourierLimits:
+    """No more tries at a time than this process may have connections: those under way, and as many again that are kept."""
+    in_all = min(limits.in_all, connections_possible(2 * limits.in_all) // 2)
+    return replace(limits, in_all=in_all, together=min(limits.together, max(in_all // 2, 1)))
+
+
+def _transport(house: House, stack: contextlib.AsyncExitStack, connections: int) -> WebhookTransport:
     resolver = SystemResolver()
     stack.callback(resolver.close)
     transport = WebhookTransport(
-        house.world.clock, resolver, to_loopback=house.settings.webhooks_to_loopback, outside=assert_no_transaction
-    )
+        house.world.clock, resolver, to_loopback=house.settings.webhooks_to_loopback, connections=connections,
+        outside=assert_no_transaction,
+    )  # fmt: skip
     stack.push_async_callback(transport.close)
     return transport
 

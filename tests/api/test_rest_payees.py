@@ -68,14 +68,18 @@ async def test_a_payout_to_a_payee(shop: Program) -> None:
     made = await shop.made_one(ORDER, payee=payee["id"], reference="wage")
     assert (made["rail"], made["destination"]) == ("webmoney", payee["destinations"][0]["destination"])
     again = await shop.create(ORDER, destination=PURSE_TO, reference="wage")
-    assert again.status == 200 and again.json["id"] == made["id"]
+    assert again.status == 200 and (again.json["id"], again.json["payee"]) == (made["id"], payee["id"])
     more = (await shop.ask("POST", f"/v1/payees/{payee['id']}/destinations", {"destination": PHONE_TO})).json
     assert (await shop.ask("POST", f"/v1/payees/{payee['id']}/destinations", {"destination": PHONE_TO})).json == more
     phone = more["destinations"][1]
     other = await shop.made_one(ORDER, payee=payee["id"], payee_destination=phone["id"], reference="second")
     assert other["rail"] == "sbp"
+    direct = await shop.made_one(ORDER, destination=PURSE_TO, reference="third", key="k")
+    listed = (await shop.ask("GET", "/v1/payouts")).json["items"]
+    assert [(one["id"], one["payee"]) for one in listed] == [(direct["id"], None), (other["id"], payee["id"]), (made["id"], payee["id"])]
+    assert (await shop.ask("GET", f"/v1/payouts/{made['id']}")).json["payee"] == payee["id"] == made["payee"]
     opened = [shop.house.desk.open_destination(one) for one in await shop.house.payouts(shop.merchant)]
-    assert [(one.number, one.name) for one in opened] == [("Z123456789012", "Ivan Ivanov"), ("79510000071", None)]
+    assert [(one.number, one.name) for one in opened[:2]] == [("Z123456789012", "Ivan Ivanov"), ("79510000071", None)]
 
 
 async def test_a_retired_destination(shop: Program) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from disburse.connectors.address_guard import may_be_called
-from disburse.connectors.webhooks import MOST_BYTES, Answered, Unanswered, WebhookTransport
+from disburse.connectors.webhooks import MOST_BYTES, NAME_S, REMEMBER_S, STALE_S, Answered, Unanswered, WebhookTransport
 from disburse.domain.ports import World
+from tests.clock import FakeClock
 from tests.connectors.certificates import Authority
 from tests.connectors.loopback import OK, Serve, says, serving
 
@@ -60,6 +61,23 @@ async def test_a_post_arrives_whole(transport: WebhookTransport, serve: Serve) -
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /pay HTTP/1.1\r\n") and body == b'{"a":1}'
     assert b"\r\nwebhook-id: evt_1_1\r\n" in head and b"\r\nUser-Agent: disburse" in head
+
+
+async def test_a_kept_connection_that_is_closed(transport: WebhookTransport, serve: Serve) -> None:
+    """A connection that was kept and breaks without an answer is no failure: the same message goes out once more at once, on a fresh one."""
+    seen = 0
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen in (2, 4, 5):
+            return False
+        return await says(OK)(number, writer)
+
+    server = await serve(answer)
+    for expected in (Answered(200), Answered(200), Unanswered("the connection broke")):
+        assert await transport.post(server.url, HEADERS, b"{}", 5) == expected
+    assert len(server.requests) == 5 and server.connections == 3
 
 
 @pytest.mark.parametrize(
@@ -235,6 +253,27 @@ async def test_no_transaction_is_open(world: World, names: Names) -> None:
     with pytest.raises(AssertionError):
         await transport.post("https://shop.example/", HEADERS, b"{}", 5)
     assert names.asked == []
+
+
+async def test_a_silent_name_server(world: World, serve: Serve) -> None:
+    """A name whose server falls silent is called at the addresses it had, judged anew, after a second; ten minutes later it is not any more."""
+    clock, server, silent = FakeClock(), await serve(says(OK, then=False)), False
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        if silent:
+            await asyncio.Event().wait()
+        return ["127.0.0.1"]
+
+    transport = WebhookTransport(clock, resolve, to_loopback=True)
+    for silent, pause_s, expected in ((False, 0.0, Answered(200)), (True, REMEMBER_S, Answered(200)), (True, STALE_S, NO_TIME)):
+        await clock.advance(pause_s)
+        began = clock.monotonic()
+        posting = asyncio.create_task(transport.post(f"http://localhost:{server.port}/", HEADERS, b"{}", 100))
+        while not posting.done():
+            await clock.advance(0.1 if silent else 0.0)
+        assert posting.result() == expected and (clock.monotonic() - began >= NAME_S) == silent
+    assert len(server.requests) == 2
+    await transport.close()
 
 
 async def test_a_name_that_is_not_found(world: World, names: Names) -> None:

@@ -109,6 +109,23 @@ async def test_evil_receivers_delay_nobody(room: PostRoom) -> None:
         assert len(set(one.ids)) == len({event.number for event in one.seen}), "an id changed over tries"
 
 
+async def test_more_hang_than_there_are_places(room: PostRoom) -> None:
+    """Receivers that hang hold no place that another needs: with twice as many of them as places, a good one has everything in seconds."""
+    for n in range(4):
+        one, _ = await room.receiver((await room.house.merchant(f"hangs{n}@example.com")).merchant)
+        one.behaviour = hangs
+    room.courier(limits=CourierLimits(together=2, gather_s=0.02))
+    await room.until(lambda: sum(len(one.seen) for one in room.receivers) >= 2)
+    good = (await room.house.merchant()).merchant
+    receiver, _ = await room.receiver(good)
+    began = room.clock.monotonic()
+    await room.pay(good)
+    numbers = await room.all_of(good)
+    await room.until(lambda: whole(receiver, numbers))
+    assert room.clock.monotonic() - began < CourierLimits.call_s / 2
+    await room.until(lambda: all(one.seen for one in room.receivers))
+
+
 async def test_a_payout_waits_for_its_own_alone(room: PostRoom) -> None:
     """While one payout's event is tried again, others go past it, and what comes of the same payout waits behind it."""
     merchant = (await room.house.merchant()).merchant

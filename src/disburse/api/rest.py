@@ -190,7 +190,7 @@ class RestDoor:
             why = "is missing, and so is an Idempotency-Key: without either of them a retry would pay twice"
             raise faulty([m.FieldFault(field="reference", why=why)])
         target = await self._payees.target(merchant, order)
-        draft, destination = draft_order(self._desk, merchant, order, target.destination if target is not None else None)
+        draft, destination = draft_order(self._desk, merchant, order, target)
         name = order.destination.name if order.destination is not None else destination.name
         asked = [draft.fingerprint.hex(), draft.reference, draft.execute, name, draft.comment]
         asked += [order.execute_at.isoformat()] if order.execute_at is not None else []

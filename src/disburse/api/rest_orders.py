@@ -6,6 +6,7 @@ All that is wrong with the fields is told at once. May not live here: whether th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
@@ -25,6 +26,7 @@ from disburse.domain.merchant import Merchant
 from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
 from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations.desk import Desk
+from disburse.operations.payees import Target
 from disburse.operations.payouts import CreatePayout
 from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty, read_id
 from disburse.protocols.rest_messages import (
@@ -70,11 +72,11 @@ def own_id(merchant: Merchant, identifier: str) -> UUID:
     return found
 
 
-def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destination | None = None) -> tuple[CreatePayout, Destination]:
+def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Target | None = None) -> tuple[CreatePayout, Destination]:
     """The payout that is asked for, drafted, and where it goes: to `saved` if there is one. Raises Refused naming every field that is wrong."""
     faults: list[FieldFault] = []
     money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
-    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved
+    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved and saved.destination
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
@@ -95,7 +97,7 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Destina
         sandbox_only=money.currency == TEST_CURRENCY,
         execute_at=order.execute_at,
     )
-    return draft, destination
+    return (replace(draft, payee_id=saved.payee_id) if saved is not None else draft), destination
 
 
 def _soon(at: datetime, now: datetime) -> bool:

@@ -86,6 +86,7 @@ def payout(one: Payout) -> m.Payout:
         frozen=one.frozen is not None,
         rail=cast(m.RailName, one.rail),
         destination=one.display,
+        payee=str(one.payee_id) if one.payee_id is not None else None,
         amount=_amount(one.amount_minor, one.currency),
         fee=_amount(one.fee_minor, one.currency),
         returned=_amount(one.returned_minor, one.currency) if one.state is PayoutState.RETURNED else None,

@@ -42,6 +42,7 @@ from disburse.wiring import open_house
 from disburse.world import real_world
 
 MERCHANTS = 1000
+SECONDS = 5.0
 WARM_S = 1.0
 """Of every load the first second does not count."""
 RICH = Money(10**14, "RUB")
@@ -64,14 +65,15 @@ class Figures:
     rss_mb: float = 0.0
 
 
-def bench(*, rounds: int = 5, seconds: float = 5.0, json_only: bool = False, registry: int = 0) -> None:
+def bench(*, rounds: int = 5, seconds: float | None = None, json_only: bool = False, registry: int = 0, webhooks: int = 0) -> None:
     """Measure accepted payouts, whole lives and latencies against pgbench on the same server. Takes about eight minutes.
 
     Args:
         rounds: how often each figure is measured; medians are printed.
-        seconds: how long each measurement lasts.
+        seconds: how long each measurement lasts (default 5, with --webhooks 60).
         json_only: print the closing JSON line alone.
         registry: measure a registry of so many rows instead, once: planning, applying, and another merchant's massPayment meanwhile.
+        webhooks: measure events on their way to so many webhook receivers instead, once: 500 events a second, and a tenth of the receivers hang.
     """
     console = Console(stderr=json_only)
     if registry:
@@ -81,8 +83,15 @@ def bench(*, rounds: int = 5, seconds: float = 5.0, json_only: bool = False, reg
         console.print(registry_table(found))
         print(json.dumps(found))
         return
+    if webhooks:
+        from disburse.cli import bench_webhooks
+
+        found = asyncio.run(bench_webhooks.measure(webhooks, seconds or bench_webhooks.SECONDS, console))
+        console.print(bench_webhooks.webhooks_table(found))
+        print(json.dumps(found))
+        return
     with tempfile.TemporaryDirectory(prefix="disburse-bench-") as folder:
-        figures = asyncio.run(_measure(Path(folder), rounds, seconds, console))
+        figures = asyncio.run(_measure(Path(folder), rounds, seconds or SECONDS, console))
     ratios = _ratios(figures)
     console.print(_table(figures, ratios))
     print(json.dumps(ratios))

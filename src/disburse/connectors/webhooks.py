@@ -6,7 +6,9 @@ our own network (reliability: SSRF). What it promises:
 * the URL is read again at each try (`protocols/webhook_address.py`), the host is resolved, and *every* address that it has must be
   a public one (`address_guard.py`); one that is not, and nothing is sent. The connection goes to an address that was judged, with
   the name in SNI and Host: what the name says a moment later changes nothing;
-* no redirects, no proxies, no cookies, no second try; certificates and names are checked;
+* no redirects, no proxies, no cookies; certificates and names are checked;
+* no second try, but for a connection that was kept and breaks without an answer: its peer closed it for being idle, most likely, so the same message
+  goes out once more at once, on another one. Who read it all the same knows its id;
 * the deadline covers all of it, a peer that drips included. Whether it took the message stands in its status line; of what it says
   after that at most `MOST_BYTES` are read, within `DRAIN_S`, so that the connection can be used again, and thrown away;
 * no transaction of the calling task is open meanwhile: `outside` is asked first, and raises if there is one.
@@ -19,6 +21,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -32,11 +35,16 @@ from disburse.protocols.webhooks import retry_after_s
 
 MOST_BYTES: Final = 16 * 1024
 DRAIN_S: Final = 1.0
-KEEP_ALIVE_S: Final = 4.0
+KEEP_ALIVE_S: Final = 15.0
 REMEMBER_S: Final = 20.0
-"""How long the addresses of a name are used again. They are judged each time, and nothing else is ever connected to."""
+"""How long the addresses of a name are used again without asking. They are judged each time, and nothing else is ever connected to."""
+
+STALE_S: Final = 600.0
+NAME_S: Final = 1.0
+"""Addresses that were told within `STALE_S` are used when asking anew takes longer than `NAME_S`: a silent name server delays nobody else."""
 
 _MOST_NAMES: Final = 10_000
+_KEPT_TRIES: Final = 2
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -58,6 +66,19 @@ class Unanswered:
     why: str
 
 
+class _Way:
+    """How one exchange went out. `kept`: on a connection that was there."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept = False
+
+
+async def _was_kept(_session: aiohttp.ClientSession, context: SimpleNamespace, _: aiohttp.TraceConnectionReuseconnParams) -> None:
+    context.trace_request_ctx.kept = True
+
+
 class _Denied(OSError):
     """The host has an address that must not be called."""
 
@@ -69,7 +90,7 @@ class _Judging(AbstractResolver):
         self._resolve = resolve
         self._clock = clock
         self._to_loopback = to_loopback
-        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}
+        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}  # when they were told, and which
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -88,12 +109,21 @@ class _Judging(AbstractResolver):
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         now, known = self._clock.monotonic(), self._known.get((host, port))
-        if known is not None and now < known[0]:
+        if known is not None and now < known[0] + REMEMBER_S:
             return known[1]
+        if known is None or now >= known[0] + STALE_S:
+            return await self._asked(host, port)
+        try:
+            async with self._clock.timeout(NAME_S):
+                return await self._asked(host, port)
+        except TimeoutError:
+            return known[1]
+
+    async def _asked(self, host: str, port: int) -> Sequence[str]:
         addresses = await self._resolve(host, port)
         if len(self._known) >= _MOST_NAMES:
             self._known.clear()
-        self._known[host, port] = (now + REMEMBER_S, addresses)
+        self._known[host, port] = (self._clock.monotonic(), addresses)
         return addresses
 
     async def close(self) -> None:
@@ -133,7 +163,7 @@ class WebhookTransport:
             return Unanswered(f"the address is not allowed: {fault}")
         try:
             async with self._clock.timeout(deadline_s):
-                return await self._exchange(url, headers, body)
+                return await self._posted(url, headers, body)
         except Exception as fault:  # what aiohttp or the system may raise is not a closed list
             return Unanswered(_why(fault))
 
@@ -143,10 +173,20 @@ class WebhookTransport:
         if session is not None:
             await session.close()
 
-    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def _posted(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+        for _ in range(_KEPT_TRIES):
+            way = _Way()
+            try:
+                return await self._exchange(url, headers, body, way)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not way.kept:
+                    raise
+        return await self._exchange(url, headers, body, _Way())
+
+    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes, way: _Way) -> Answered:
         response = await self._opened().post(
             URL(url, encoded=True), headers={"User-Agent": "disburse", "Accept-Encoding": "identity", **headers}, data=body,
-            allow_redirects=False, timeout=_NO_TIMEOUT,
+            allow_redirects=False, timeout=_NO_TIMEOUT, trace_request_ctx=way,
         )  # fmt: skip
         try:
             wait = retry_after_s(response.headers.get("Retry-After"), self._clock.now())
@@ -171,13 +211,15 @@ class WebhookTransport:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_reuseconn.append(_was_kept)
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     ssl=self._tls() if self._tls is not None else True, limit=self._connections, keepalive_timeout=KEEP_ALIVE_S,
                     resolver=self._resolver, use_dns_cache=False, force_close=False,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False, raise_for_status=False,
-                read_bufsize=MOST_BYTES,
+                read_bufsize=MOST_BYTES, trace_configs=[trace],
             )  # fmt: skip
             if session._retry_connection is not True:
                 raise AssertionError("this aiohttp has another way of trying twice")

@@ -137,8 +137,9 @@ def advance(state: PayoutState, step: Step) -> PayoutState:
 class Payout:
     """One payout as it stands. What identifies the payee is sealed; `display` is all that may be shown.
 
-    `execute_at` (when it is to be sent, if a time was asked for) and `payee` (the digest of where its money goes) are read with a
-    payout that may still be executed (`storage/payouts.by_id`, `by_base`); whoever claims it does not need them.
+    `execute_at` (when it is to be sent, if a time was asked for), `payee` (the digest of where its money goes) and `payee_id` (the saved payee
+    that it was made for, if it named one) are read with a payout that may still be executed or is shown (`storage/payouts.by_id`, `by_base`);
+    whoever claims it does not need them.
     """
 
     shard: int
@@ -170,6 +171,7 @@ class Payout:
     last_event: int
     execute_at: datetime | None = None
     payee: bytes = b""
+    payee_id: UUID | None = None
 
     @property
     def amount(self) -> Money:

@@ -56,6 +56,7 @@ class DestinationRetired(Refusal):
 class Target:
     """Where a payout to a payee goes, in clear; `retired`: no new one does."""
 
+    payee_id: UUID
     destination: Destination
     retired: bool
 
@@ -145,7 +146,7 @@ async def target_of(desk: Desk, merchant: Merchant, payee_id: UUID, destination_
     known = await read_payee(desk, merchant, payee_id)
     found = _destination_of(known, destination_id) if destination_id is not None else known.destinations[0]
     plain = desk.vault.open(found.sealed, merchant_id=merchant.merchant_id, payout_id=found.destination_id.bytes)
-    return Target(Destination.from_bytes(plain), found.retired_at is not None)
+    return Target(payee_id, Destination.from_bytes(plain), found.retired_at is not None)
 
 
 def _destination_of(payee: Payee, destination_id: UUID) -> SavedDestination:

@@ -54,7 +54,8 @@ class NoSuchMerchant(Refusal):
 class CreatePayout:
     """Make a payout; with `execute`, hold its money and queue it in the same transaction, or make nothing at all.
 
-    `execute_at`: it is not sent before then. `approved`: what it is a part of (a registry) has the approvals that it needs.
+    `execute_at`: it is not sent before then. `approved`: what it is a part of (a registry) has the approvals that it needs. `payee_id`: the saved
+    payee that was named; what else is said of the destination decides alone whether two commands are the same.
     """
 
     payout_id: UUID
@@ -77,6 +78,7 @@ class CreatePayout:
     sandbox_only: bool = False
     execute_at: datetime | None = None
     approved: bool = False
+    payee_id: UUID | None = None
 
     @property
     def wish(self) -> Wish:
@@ -162,6 +164,7 @@ def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
         command.rail, command.amount.currency, command.amount.minor, command.fee.minor, command.amount_text, command.display,
         command.sealed, command.sandbox_only, PayoutState.CREATED, None, None, 0, 0, command.at,
         command.at + EXECUTE_WITHIN, command.at, None, 0, 0, command.execute_at, command.destination_digest,
+        command.payee_id,
     )  # fmt: skip
     if command.execute:
         payout.state = advance(payout.state, rules.hold(unit, payout, wish, persons, command.at, command.actor))
@@ -169,6 +172,8 @@ def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
     unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
     if payout.state in EXPIRING:
         unit.add("expiries", (payout.payout_id, unit.place(merchant), payout.expires_at))
+    if command.payee_id is not None:
+        unit.add("payout_payees", (payout.payout_id, unit.place(merchant), command.payee_id))
     return payout
 
 

@@ -52,22 +52,23 @@ class WebhookWork:
 
         return await self.desk.database.run(work)
 
-    async def look(self, shard: int) -> dict[UUID, tuple[int, int, int]]:
-        """Of each endpoint that is ours: epoch, version, the merchant's last event."""
-        return await self.desk.database.ask(lambda tx: webhook_work.look(tx, shard, self.owner))
+    async def look(self, shard: int, *, all_of_them: bool) -> dict[UUID, tuple[int, int, int]]:
+        """Epoch, version and the merchant's last event: of all endpoints that are ours, or of those for which there is something new."""
+        return await self.desk.database.ask(lambda tx: webhook_work.look(tx, shard, self.owner, all_of_them=all_of_them))
 
     async def read(self, shard: int, wanted: Sequence[tuple[int, int, int]]) -> list[Told]:
         """Events: for each (merchant, after this number, up to this one)."""
         return await self.desk.database.ask(lambda tx: events.ranges(tx, shard, wanted))
 
-    async def record(self, shard: int, made: Sequence[Progress]) -> frozenset[UUID]:
-        """Store progress and prolong the leases; those that are still ours."""
+    async def record(self, shard: int, made: Sequence[Progress], *, prolong: bool) -> frozenset[UUID]:
+        """Store progress; those endpoints that are still ours. `prolong`: and the leases begin anew."""
 
         async def work(tx: Transaction) -> frozenset[UUID]:
-            until = await tx.database_now() + timedelta(seconds=self.lease_s)
+            until = await tx.database_now() + timedelta(seconds=self.lease_s) if prolong else None
             return await webhook_work.record(tx, shard, self.owner, made, until)
 
-        return await self.desk.database.run(work)
+        # One writing statement, which is a transaction of its own; written twice it changes nothing.
+        return await self.desk.database.run(work, begin=False)
 
     async def release(self, shard: int, which: Sequence[tuple[UUID, int]]) -> None:
         """Let go of endpoints (id, epoch)."""

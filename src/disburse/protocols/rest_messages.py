@@ -189,6 +189,7 @@ class Payout(Told, frozen=True):
     frozen: Annotated[bool, _told("What is known of it contradicts itself; people look at it.")]
     rail: RailName
     destination: Annotated[str, _told("Masked.", "411111******1111")]
+    payee: Annotated[str | None, _told("The id of the payee that it was made for, if it named one.")]
     amount: Amount
     fee: Annotated[Amount, _told("On top of the amount; given back when the payout fails.")]
     returned: Annotated[Amount | None, _told("What came back after it was paid.")]

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from disburse.domain.payout import Payout
 from disburse.storage.database import Transaction
-from disburse.storage.payouts import TIMES, WHOLE, whole_of
+from disburse.storage.payouts import BESIDE, WHOLE, whole_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def payouts_between(
 ) -> list[Payout]:
     """The newest payouts whose first event is from `first` to `last`, both included, newest first."""
     rows = await tx.fetch(
-        f"""SELECT {WHOLE} FROM events e JOIN payouts p ON p.shard = $1 AND p.payout_id = e.payout_id {TIMES}
+        f"""SELECT {WHOLE} FROM events e JOIN payouts p ON p.shard = $1 AND p.payout_id = e.payout_id {BESIDE}
             WHERE e.shard = $1 AND e.merchant_id = $2 AND e.number BETWEEN $3 AND $4 AND p.first_event = e.number
               AND ($5::text IS NULL OR p.surface = $5) AND ($6::text IS NULL OR p.state = $6)
               AND ($7::text IS NULL OR p.rail = $7) AND ($8::timestamptz IS NULL OR p.created_at >= $8)

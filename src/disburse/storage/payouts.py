@@ -26,21 +26,22 @@ def payout_of(row: Any) -> Payout:
     return Payout(*values)
 
 
-WHOLE = f"{COLUMNS}, s.execute_at, p.destination_digest"
-TIMES = "LEFT JOIN schedules s ON s.shard = $1 AND s.payout_id = p.payout_id"
+WHOLE = f"{COLUMNS}, s.execute_at, p.destination_digest, y.payee_id"
+BESIDE = """LEFT JOIN schedules s ON s.shard = $1 AND s.payout_id = p.payout_id
+    LEFT JOIN payout_payees y ON y.shard = $1 AND y.payout_id = p.payout_id"""
 
 
 def whole_of(row: Any) -> Payout:
-    """The payout of a row that begins with `WHOLE`, read with `TIMES`, where $1 is the bucket."""
+    """The payout of a row that begins with `WHOLE`, read with `BESIDE`, where $1 is the bucket."""
     payout = payout_of(row)
-    payout.execute_at, payout.payee = row[_WIDTH], row[_WIDTH + 1]
+    payout.execute_at, payout.payee, payout.payee_id = row[_WIDTH : _WIDTH + 3]
     return payout
 
 
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
     """The payouts of one bucket that have these ids."""
     rows = await tx.fetch(
-        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+        f"SELECT {WHOLE} FROM payouts p {BESIDE} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
     )
     return {row[1]: whole_of(row) for row in rows}
 
@@ -48,7 +49,7 @@ async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, 
 async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
     """The payouts of one bucket that stand for these obligations (see `identifiers.base_of`)."""
     rows = await tx.fetch(
-        f"SELECT {WHOLE} FROM payouts p {TIMES} WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
+        f"SELECT {WHOLE} FROM payouts p {BESIDE} WHERE p.shard = $1 AND p.base = ANY ($2::text[])", shard, list(bases)
     )
     return {row[6]: whole_of(row) for row in rows}
 

@@ -122,6 +122,12 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
            WHERE (SELECT held FROM base) RETURNING 1""",
         ("uuid", "int4", "timestamptz"),
     ),
+    "payout_payees": (
+        """INSERT INTO payout_payees (shard, payout_id, merchant_id, payee_id)
+           SELECT $1, d.payout_id, $2[d.m], d.payee FROM unnest({}) AS d (payout_id, m, payee)
+           WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "uuid"),
+    ),
     "schedules": (
         """INSERT INTO schedules (shard, payout_id, merchant_id, execute_at, look_at)
            SELECT $1, d.payout_id, $2[d.m], d.at, d.at FROM unnest({}) AS d (payout_id, m, at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from disburse.storage.verify_check import Check
 
 _APPEND_ONLY = """('postings', 'events', 'evidence', 'requests', 'decisions', 'provider_operations', 'idempotency_keys',
-    'limit_uses', 'approval_needs', 'approvals', 'registry_rows', 'registry_fates')"""
+    'limit_uses', 'approval_needs', 'approvals', 'registry_rows', 'registry_fates', 'payout_payees')"""
 
 _TABLES = f"""SELECT c.oid, c.relname::text AS name,
         c.relname IN {_APPEND_ONLY} OR EXISTS (
@@ -38,6 +38,7 @@ _UNIQUE = """VALUES
     ('payees_pkey', 'payees', 'shard payee_id', NULL),
     ('one_payee_a_reference', 'payees', 'shard merchant_id reference', NULL),
     ('payee_destinations_pkey', 'payee_destinations', 'shard payee_id number', NULL),
+    ('payout_payees_pkey', 'payout_payees', 'shard payout_id', NULL),
     ('registries_pkey', 'registries', 'shard registry_id', NULL),
     ('registry_rows_pkey', 'registry_rows', 'shard registry_id number', NULL),
     ('one_row_a_payout', 'registry_rows', 'shard registry_id base', NULL),
@@ -81,7 +82,7 @@ SCHEMA = (
     Check(
         "L5 books and events are append-only",
         "The program's role can neither change nor remove postings, events, evidence, requests, decisions, approvals, whose operations are, "
-        "what keys came to, what registries say and what of limits is used, nor become a role that can.",
+        "what keys came to, what registries say, whom payouts are for and what of limits is used, nor become a role that can.",
         f"""SELECT name AS "table", privilege AS granted
             FROM ({_TABLES}) AS tables CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
             WHERE append_only AND (has_table_privilege('disburse_app', oid, privilege)

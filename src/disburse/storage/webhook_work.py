@@ -117,45 +117,66 @@ async def claim(
     return [Held(webhook_of(tuple(row)[:-1]), row[-1], tuple(waiting.get(row[0], ()))) for row in rows]
 
 
-async def look(tx: Transaction, shard: int, owner: str) -> dict[UUID, tuple[int, int, int]]:
-    """Of each endpoint that we hold: its epoch, its version, and the number of its merchant's last event."""
+async def look(tx: Transaction, shard: int, owner: str, *, all_of_them: bool) -> dict[UUID, tuple[int, int, int]]:
+    """Of the endpoints that we hold: epoch, version, and the number of the merchant's last event.
+
+    Unless `all_of_them`, only those whose merchant has events beyond what was recorded as done. Whatever persons change of an endpoint is told in
+    such an event too.
+    """
     rows = await tx.fetch(
         """SELECT w.webhook_id, w.epoch, w.version, m.events
            FROM webhooks w JOIN merchants m ON m.shard = $1 AND m.merchant_id = w.merchant_id
-           WHERE w.shard = $1 AND w.owner = $2""",
+           WHERE w.shard = $1 AND w.owner = $2 AND ($3 OR m.events > w.done_to)""",
         shard,
         owner,
+        all_of_them,
     )
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
+_RECORD = """WITH ours AS (
+        UPDATE webhooks w SET lease_until = coalesce($3, w.lease_until), done_to = greatest(w.done_to, d.done_to),
+            resend_next = CASE WHEN w.version = d.version THEN d.resend_next ELSE w.resend_next END,
+            resend_to = CASE WHEN w.version = d.version THEN d.resend_to ELSE w.resend_to END,
+            failures = CASE WHEN w.version = d.version THEN d.failures ELSE w.failures END,
+            rest_until = CASE WHEN w.version = d.version THEN d.rest_until ELSE w.rest_until END,
+            last_answer = coalesce(d.last_answer, w.last_answer), last_at = coalesce(d.last_at, w.last_at)
+        FROM unnest($4::uuid[], $5::int4[], $6::int4[], $7::int8[], $8::int8[], $9::int8[], $10::int4[], $11::timestamptz[],
+            $12::text[], $13::timestamptz[])
+            AS d (webhook_id, epoch, version, done_to, resend_next, resend_to, failures, rest_until, last_answer, last_at)
+        WHERE w.shard = $1 AND w.webhook_id = d.webhook_id AND w.owner = $2 AND w.epoch = d.epoch RETURNING w.webhook_id),
+    put AS (
+        INSERT INTO webhook_late (shard, webhook_id, number, merchant_id, payout_id, tries, since, next_at, event_at)
+        SELECT $1, d.* FROM unnest($14::uuid[], $15::int8[], $16::int4[], $17::uuid[], $18::int4[], $19::timestamptz[],
+            $20::timestamptz[], $21::timestamptz[]) AS d (webhook_id, number, merchant_id, payout_id, tries, since, next_at, event_at)
+        WHERE EXISTS (SELECT FROM ours o WHERE o.webhook_id = d.webhook_id)
+        ON CONFLICT (shard, webhook_id, number) DO UPDATE
+        SET tries = excluded.tries, since = excluded.since, next_at = excluded.next_at),
+    gone AS (
+        DELETE FROM webhook_late l USING unnest($22::uuid[], $23::int8[]) AS d (webhook_id, number)
+        WHERE l.shard = $1 AND l.webhook_id = d.webhook_id AND l.number = d.number
+            AND EXISTS (SELECT FROM ours o WHERE o.webhook_id = d.webhook_id))
+    SELECT webhook_id FROM ours"""
+
+
 async def record(
-    tx: Transaction, shard: int, owner: str, made: Sequence[Progress], lease_until: datetime
+    tx: Transaction, shard: int, owner: str, made: Sequence[Progress], lease_until: datetime | None
 ) -> frozenset[UUID]:
-    """Store progress and prolong the leases; the endpoints that are still ours. Of the others nothing is stored.
+    """Store progress, in one statement; the endpoints that are still ours. Of the others nothing is stored. None: leases stay as they are.
 
     What persons changed since (another version) stands: only how far the events came is kept then.
     """
     by_id = sorted(made, key=lambda one: one.webhook_id)
+    put = [
+        (one.webhook_id, late.number, one.merchant_id, late.payout_id, late.tries, late.since, late.next_at, late.event_at)
+        for one in by_id
+        for late in one.put
+    ]
+    gone = [(one.webhook_id, number) for one in by_id for number in one.gone]
     rows = await tx.fetch(
-        """UPDATE webhooks w SET lease_until = $3, done_to = greatest(w.done_to, d.done_to),
-               resend_next = CASE WHEN w.version = d.version THEN d.resend_next ELSE w.resend_next END,
-               resend_to = CASE WHEN w.version = d.version THEN d.resend_to ELSE w.resend_to END,
-               failures = CASE WHEN w.version = d.version THEN d.failures ELSE w.failures END,
-               rest_until = CASE WHEN w.version = d.version THEN d.rest_until ELSE w.rest_until END,
-               last_answer = coalesce(d.last_answer, w.last_answer), last_at = coalesce(d.last_at, w.last_at)
-           FROM unnest($4::uuid[], $5::int4[], $6::int4[], $7::int8[], $8::int8[], $9::int8[], $10::int4[], $11::timestamptz[],
-               $12::text[], $13::timestamptz[])
-               AS d (webhook_id, epoch, version, done_to, resend_next, resend_to, failures, rest_until, last_answer, last_at)
-           WHERE w.shard = $1 AND w.webhook_id = d.webhook_id AND w.owner = $2 AND w.epoch = d.epoch RETURNING w.webhook_id""",
-        shard,
-        owner,
-        lease_until,
-        *_columns(by_id),
+        _RECORD, shard, owner, lease_until, *_columns(by_id), *_turned(put, 8), *_turned(gone, 2)
     )
-    ours = frozenset(row[0] for row in rows)
-    await _keep_late(tx, shard, [one for one in by_id if one.webhook_id in ours])
-    return ours
+    return frozenset(row[0] for row in rows)
 
 
 def _columns(made: Sequence[Progress]) -> list[list[Any]]:
@@ -164,31 +185,9 @@ def _columns(made: Sequence[Progress]) -> list[list[Any]]:
     return [[getattr(one, name) for one in made] for name in names]
 
 
-async def _keep_late(tx: Transaction, shard: int, made: Sequence[Progress]) -> None:
-    put = [
-        (one.webhook_id, late.number, one.merchant_id, late.payout_id, late.tries, late.since, late.next_at, late.event_at)
-        for one in made
-        for late in one.put
-    ]
-    gone = [(one.webhook_id, number) for one in made for number in one.gone]
-    if put:
-        await tx.execute(
-            """INSERT INTO webhook_late (shard, webhook_id, number, merchant_id, payout_id, tries, since, next_at, event_at)
-               SELECT $1, d.* FROM unnest($2::uuid[], $3::int8[], $4::int4[], $5::uuid[], $6::int4[], $7::timestamptz[],
-                   $8::timestamptz[], $9::timestamptz[]) AS d
-               ON CONFLICT (shard, webhook_id, number) DO UPDATE
-               SET tries = excluded.tries, since = excluded.since, next_at = excluded.next_at""",
-            shard,
-            *[list(column) for column in zip(*put, strict=True)],
-        )
-    if gone:
-        await tx.execute(
-            """DELETE FROM webhook_late l USING unnest($2::uuid[], $3::int8[]) AS d (webhook_id, number)
-               WHERE l.shard = $1 AND l.webhook_id = d.webhook_id AND l.number = d.number""",
-            shard,
-            [one[0] for one in gone],
-            [one[1] for one in gone],
-        )
+def _turned(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows as columns; of none, so many empty ones."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 async def release(tx: Transaction, shard: int, owner: str, which: Sequence[tuple[UUID, int]]) -> None:

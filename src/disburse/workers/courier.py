@@ -4,8 +4,10 @@ At least once, in order for each payout, with an id that stays the same: a crash
 receiver gets the same message again. An endpoint is one courier's at a time (a lease by the database's clock, with an epoch), and
 all couriers share the endpoints. Which event is next, and what a failure means, is `lane.py`'s.
 
-However many endpoints it holds, a round asks the database a handful of questions: what is new, the events themselves, and one
-statement for how far all of them came. One slow receiver delays nobody: it holds one try, and those who fail hold at most half of all.
+However many endpoints it holds, a round asks the database a handful of questions: which of them have something new, the events themselves,
+and one statement for how far all of them came. Endpoints for which nothing happens cost nothing but that.
+
+One slow receiver delays nobody: a try that takes long gives its place to another (`places.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from disburse.protocols.events import encode_event, event_of
 from disburse.protocols.webhooks import headers_of
 from disburse.workers.lane import LONGEST_ASKED_S, READ_AHEAD, Flight, Lane, try_again_in_s
 from disburse.workers.pace import Pace
+from disburse.workers.places import Places, Try
 
 CONNECTOR = "webhooks"
 """The name under which alerts about endpoints are counted."""
@@ -45,16 +48,20 @@ class Post(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CourierLimits:
-    """`together`: tries at the same time. `call_s`: a whole try. `gather_s`: between two rounds. `claim_s`: between two claims.
+    """`together`: tries at the same time that are not slow yet, which they are after `slow_s`; `in_all`: with those that are.
 
-    `most`: endpoints that are claimed at a time. `lease_s` is well beyond `call_s`: no try is begun that could outlive it.
+    `call_s`: a whole try. `gather_s`: between two rounds. `record_s`: between two records. `claim_s`: between two claims. `most`: endpoints
+    that are claimed at a time. `lease_s` is well beyond `call_s`: no try is begun that could outlive it.
     """
 
     together: int = 1000
+    in_all: int = 4000
+    slow_s: float = 1.0
     call_s: float = 20.0
     lease_s: float = 60.0
     poll_s: float = 0.25
     gather_s: float = 0.05
+    record_s: float = 0.2
     claim_s: float = 1.0
     buckets_s: float = 10.0
     most: int = 2000
@@ -87,7 +94,7 @@ class Courier:
         self._told = told
         self._rounds: dict[int, _Round] = {}
         self._under_way: dict[asyncio.Task[None], None] = {}
-        self._failing = 0  # tries under way at endpoints whose last try failed
+        self._places = Places(limits.together, limits.in_all, limits.slow_s)
         self._stopping = False
         self.pace = Pace(world.clock, limits.poll_s)
 
@@ -124,13 +131,21 @@ class Courier:
 
     async def _round(self, shard: int) -> None:
         one, now = self._rounds.setdefault(shard, _Round()), self._world.clock.monotonic()
-        await self._record(shard, one, every=now >= one.lease_from + self._limits.lease_s / 4)
+        every = now >= one.lease_from + self._limits.lease_s / 4
+        if every or now >= one.record_at:
+            one.record_at = now + self._limits.record_s
+            await self._record(shard, one, every=every)
         await self._close(shard, one)
-        if now >= one.claim_at:
+        beat = now >= one.claim_at
+        if beat:
             one.claim_at = now + self._limits.claim_s
             await self._claim(shard, one)
         if one.lanes:
-            await self._read(shard, one, await self._work.look(shard))
+            known = await self._work.look(shard, all_of_them=beat)
+            if beat:
+                self._drop_lost(one, known)
+            await self._read(shard, one, known)
+            self._places.see_slow(now)
             self._fill(one)
 
     async def _claim(self, shard: int, one: _Round) -> None:
@@ -142,8 +157,9 @@ class Courier:
         elif held < fair:
             began = self._world.clock.monotonic()  # before the clock is read that leases are counted from
             for claimed in await self._work.claim(shard, list(one.lanes), min(fair - held, self._limits.most)):
-                one.lanes[claimed.webhook.webhook_id] = Lane(claimed)
-                one.lease_ends[claimed.webhook.webhook_id] = began + self._limits.lease_s
+                name = claimed.webhook.webhook_id
+                one.lanes[name] = one.awake[name] = Lane(claimed)
+                one.lease_ends[name] = began + self._limits.lease_s
 
     async def _record(self, shard: int, one: _Round, *, every: bool) -> None:
         """Write how far the lanes came; `every`: all of them, which prolongs their leases."""
@@ -154,7 +170,7 @@ class Courier:
         if not made:
             return
         try:
-            ours = await self._work.record(shard, [progress for _, progress in made])
+            ours = await self._work.record(shard, [progress for _, progress in made], prolong=every)
         except BaseException:
             for lane, _ in made:
                 lane.dirty = True
@@ -163,7 +179,8 @@ class Courier:
             name = progress.webhook_id
             if name in ours:
                 lane.recorded(progress)
-                one.lease_ends[name] = began + self._limits.lease_s
+                if every:
+                    one.lease_ends[name] = began + self._limits.lease_s
             elif one.lanes.get(name) is lane:
                 one.drop(name)  # another has it by now: what is under way here may arrive twice
         if every:
@@ -194,17 +211,24 @@ class Courier:
 
     # --- reading ---
 
+    def _drop_lost(self, one: _Round, known: Mapping[UUID, tuple[int, int, int]]) -> None:
+        """Forget endpoints that are not ours any more; `known` are all that are."""
+        for name in [name for name, lane in one.lanes.items() if known.get(name, (0,))[0] != lane.held.epoch]:
+            one.drop(name)
+
     async def _read(self, shard: int, one: _Round, known: Mapping[UUID, tuple[int, int, int]]) -> None:
         """Read what is new for whoever has room, and the texts of late events that are due: one statement for all of it."""
         now, wanted = self._world.clock.now(), _Wanted()
-        for name, lane in list(one.lanes.items()):
-            epoch, version, last = known.get(name, (0, 0, 0))
-            if epoch != lane.held.epoch:
-                one.drop(name)
-            elif version != lane.held.webhook.version:
+        for name, (epoch, version, last) in known.items():
+            lane = one.lanes.get(name)
+            if lane is None or epoch != lane.held.epoch:
+                continue  # a claim that is not heard of yet, or a lease that another has now: the next beat sees to it
+            if version != lane.held.webhook.version:
                 lane.closing = True  # persons changed it: it is claimed anew, as it stands then
-            else:
-                wanted.of(lane, last, now)
+            elif last > lane.read_to:
+                lane.last, one.awake[name] = last, lane
+        for lane in one.awake.values():
+            wanted.of(lane, now)
         if not wanted.ranges:
             return
         rows = await self._work.read(shard, list(wanted.ranges))
@@ -221,42 +245,43 @@ class Courier:
 
     def _fill(self, one: _Round) -> None:
         """Begin what may be begun, one try of each endpoint in turn, another endpoint first each time."""
-        lanes = [lane for lane in one.lanes.values() if not lane.quiet]
+        lanes = [lane for lane in one.awake.values() if not lane.quiet]
         one.first = (one.first + 1) % max(len(lanes), 1)
         turn = lanes[one.first :] + lanes[: one.first]
         while turn:
             turn = [lane for lane in turn if self._begin(one, lane)]
+        one.awake = {name: lane for name, lane in one.awake.items() if not lane.idle}
 
     def _begin(self, one: _Round, lane: Lane) -> bool:
         """Begin one try of an endpoint; False where none may be begun."""
         name, limits = lane.held.webhook.webhook_id, self._limits
-        if self._stopping or one.lanes.get(name) is not lane or len(self._under_way) >= limits.together:
+        if self._stopping or one.lanes.get(name) is not lane or not self._places.free(lane):
             return False
-        if lane.failures and self._failing * 2 >= limits.together:
-            return False  # whoever fails leaves room for those who do not
         # A process that was frozen may wake up after its lease: somebody else may be posting there by now.
-        if self._world.clock.monotonic() + limits.call_s + 1 > one.lease_ends.get(name, 0.0):
+        began = self._world.clock.monotonic()
+        if began + limits.call_s + 1 > one.lease_ends.get(name, 0.0):
             return False
         flight = lane.pick(self._world.clock.now())
         if flight is None:
             return False
-        task = asyncio.get_running_loop().create_task(self._send(one, lane, flight, failing=lane.failures > 0))
+        made = self._places.take(lane, began)
+        task = asyncio.get_running_loop().create_task(self._send(one, made, flight))
         self._under_way[task] = None
         task.add_done_callback(self._ended)
         return True
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
+        del self._under_way[task]
         self.pace.wake()
 
-    async def _send(self, one: _Round, lane: Lane, flight: Flight, *, failing: bool) -> None:
-        self._failing += failing
+    async def _send(self, one: _Round, made: Try, flight: Flight) -> None:
+        lane = made.lane
         try:
             answer = await self._call(lane, flight)
         except Exception as fault:  # a mistake of ours about one message is no reason to lose the others
             answer = Unanswered(f"fault: {type(fault).__name__}")
         finally:
-            self._failing -= failing
+            self._places.leave(made)
         self._settle(lane, flight, answer)
         self._begin(one, lane)  # the next of the same endpoint need not wait for a round
 
@@ -293,17 +318,19 @@ class Courier:
 
 
 class _Round:
-    """What a courier holds of one bucket. `lease_ends`: by this process's clock, by endpoint."""
+    """What a courier holds of one bucket. `lease_ends`: by this process's clock, by endpoint. `awake`: lanes with something to do."""
 
     def __init__(self) -> None:
         self.lanes: dict[UUID, Lane] = {}
+        self.awake: dict[UUID, Lane] = {}
         self.lease_ends: dict[UUID, float] = {}
-        self.lease_from = 0.0
+        self.lease_from = self.record_at = 0.0
         self.claim_at = 0.0
         self.first = 0
 
     def drop(self, name: UUID) -> None:
         del self.lanes[name]
+        self.awake.pop(name, None)
         self.lease_ends.pop(name, None)
 
 
@@ -315,11 +342,11 @@ class _Wanted:
         self.live: list[tuple[Lane, int, int, bool]] = []
         self.late: list[tuple[Lane, int]] = []
 
-    def of(self, lane: Lane, last: int, now: datetime) -> None:
-        """What this endpoint wants; its merchant's last event is `last`."""
+    def of(self, lane: Lane, now: datetime) -> None:
+        """What this endpoint wants."""
         webhook, room = lane.held.webhook, lane.room(now)
-        if room and last > lane.read_to:
-            self._add(lane, lane.read_to, min(last, lane.read_to + room), again=False)
+        if room and lane.last > lane.read_to:
+            self._add(lane, lane.read_to, min(lane.last, lane.read_to + room), again=False)
         if room and lane.again_to is not None and webhook.resend_to is not None and lane.again_to < webhook.resend_to:
             self._add(lane, lane.again_to, min(webhook.resend_to, lane.again_to + READ_AHEAD), again=True)
         for number in lane.late_to_read(now):

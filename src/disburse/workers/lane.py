@@ -58,12 +58,13 @@ class Flight:
 
 
 class Lane:
-    """What is known of an endpoint that is held."""
+    """What is known of an endpoint that is held. `last`: its merchant's last event, as far as is known; `slow`: tries under way that take long."""
 
     def __init__(self, held: Held) -> None:
         webhook = held.webhook
         self.held, self.closing = held, False
-        self.read_to = webhook.done_to
+        self.read_to = self.last = webhook.done_to
+        self.slow = 0
         self.again_to = webhook.resend_next - 1 if webhook.resend_next is not None else None
         self.window, self.failures = 1, webhook.failures
         self.rest_until = webhook.rest_until
@@ -72,6 +73,8 @@ class Lane:
         self._ready: deque[Flight] = deque()
         self._behind: dict[Key, deque[Flight]] = {}
         self._late: dict[Key, deque[Late]] = {}
+        self._late_count = len(held.late)
+        self._due_from: datetime | None = None  # no late event is due before; None: not known
         self._texts: dict[int, Told] = {}
         self._open: dict[bool, dict[int, None]] = {False: {}, True: {}}  # numbers under way, in order; of a resend: True
         self._put: dict[int, Late] = {}
@@ -96,12 +99,9 @@ class Lane:
 
     def room(self, now: datetime) -> int:
         """How many events may be read for it now."""
-        if self.closing or self.rests(now) or self._late_count() >= MOST_LATE:
+        if self.closing or self.rests(now) or self._late_count >= MOST_LATE:
             return 0
         return max(0, READ_AHEAD - len(self._ready) - sum(len(some) for some in self._behind.values()))
-
-    def _late_count(self) -> int:
-        return sum(len(some) for some in self._late.values())
 
     def take(self, told: Iterable[Told], up_to: int, *, again: bool = False) -> None:
         """Events that were read for it, in order; with them everything up to this number is read."""
@@ -126,7 +126,10 @@ class Lane:
         self._texts[told.number] = told
 
     def _due(self, now: datetime) -> list[Late]:
+        if self._due_from is not None and now < self._due_from:
+            return []
         heads = [some[0] for key, some in self._late.items() if key not in self.flying]
+        self._due_from = min((one.next_at for one in heads if one.next_at is not None), default=None)
         return sorted((one for one in heads if one.next_at is not None and one.next_at <= now), key=lambda one: one.number)
 
     # --- trying ---
@@ -160,6 +163,8 @@ class Lane:
         """
         del self.flying[flight.key]
         self._last, self.dirty = (answer, now), True
+        if flight.key in self._late:
+            self._due_from = None
         if again_in_s is None:
             self._delivered(flight, now)
         else:
@@ -174,6 +179,7 @@ class Lane:
             self._open[flight.again].pop(flight.told.number, None)
             self._next_of(flight.key)
         if was_down:  # it is back: nothing waits for a pause that was meant for a receiver that is down
+            self._due_from = None
             for some in self._late.values():
                 if some[0].next_at is not None and some[0].next_at > now:
                     some[0] = replace(some[0], next_at=now)
@@ -181,6 +187,7 @@ class Lane:
     def _late_over(self, flight: Flight, now: datetime) -> None:
         waiting, number = self._late[flight.key], flight.told.number
         waiting.popleft()
+        self._late_count -= 1
         self._texts.pop(number, None)
         self._put.pop(number, None)
         self._gone[number] = None
@@ -217,12 +224,13 @@ class Lane:
         """It waits as a row: at the head of its payout's late events when it was tried, else behind them."""
         told, waiting = flight.told, self._late.setdefault(flight.key, deque())
         late = Late(told.number, told.payout_id, tries, since, next_at, told.at)
-        self.dirty = True
+        self.dirty, self._due_from = True, None
         if flight.late is None:
             self._open[flight.again].pop(told.number, None)
             if any(one.number == told.number for one in waiting):
                 return  # it is sent once more, and was late already
             waiting.append(late)
+            self._late_count += 1
         else:
             waiting[0] = late
         self._put[told.number] = late
@@ -236,6 +244,12 @@ class Lane:
     def quiet(self) -> bool:
         """There is nothing to try, now or later."""
         return not self._ready and not self._late
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to do at all until something new happens to its merchant."""
+        resent = self.again_to is None or self.again_to >= (self.held.webhook.resend_to or 0)
+        return not self.flying and self.quiet and self.last <= self.read_to and resent
 
     def _numbers(self) -> tuple[int, int | None, int | None]:
         live, again, last = self._open[False], self._open[True], self.held.webhook.resend_to
