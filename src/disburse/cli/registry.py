@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,10 +55,12 @@ def plan(
     sheet: Annotated[str | None, Parameter(help="Which sheet of a workbook.")] = None,
     currency: Annotated[str, Parameter(help="The currency of rows that name none.")] = "",
     again: Annotated[bool, Parameter(negative="", help="Pay rows without references even if they were paid before. A second operator has to agree.")] = False,
+    pay: Annotated[str, Parameter(help="Rows to pay although the duplicate guard asks about them: numbers such as 17,23-40, or all.")] = "",
     place: Place = HERE,
 ) -> int:
     """Read a file of payouts, judge every row, and write down what would be done. Nothing is held and nothing is paid.
 
+    A row whose payee may already have this money is held, with the question. Answer by planning the file again: with --pay and its number.
     Exit code 1 when some rows are not good: the plan can be applied with --only-good.
 
     Parameters
@@ -66,20 +69,25 @@ def plan(
         CSV, XLSX, UnitPay's CSV layout, or JSON lines.
     """
     from disburse.api.registry_files import Planned, plan_file
+    from disburse.api.registry_helper import in_a_helper, is_worth_it
+    from disburse.domain.registry_states import LetPass
     from disburse.operations import registries
     from disburse.operations.registry_rules import Terms
 
     _steady()
+    let_pass = LetPass(pay)
     options = _options(separator, encoding, header, sheet, currency)
 
     async def work(house: House) -> tuple[Planned, list[Money]]:
         who = await actor(house)
         found = await find_merchant(house.database, merchant)
         terms = Terms(house.desk, house.settings.minimums)
-        with file.open("rb") as opened, plans.bar("planning", file.stat().st_size) as told:
+        size = file.stat().st_size
+        with file.open("rb") as opened, plans.bar("planning", size) as told:
             planned = await plan_file(
-                terms, found, opened, file.name, _how(house, kind, options), actor=who, again=again, told=lambda rows: told(opened.tell())
-            )
+                terms, found, opened, file.name, _how(house, kind, options), actor=who, again=again, pay=let_pass,
+                told=lambda rows: told(opened.tell()), elsewhere=partial(in_a_helper, opened) if is_worth_it(size) else None,
+            )  # fmt: skip
         plans.write_plan(out, _values(planned, file, kind, options))
         return planned, await registries.gaps(house.database, planned.registry)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from disburse.domain.duplicates import FEW, Trace
+from disburse.domain.identifiers import first_id_of
 from disburse.storage.database import Transaction
 
 EVENTS: int = 5_000
@@ -87,14 +88,6 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
     await tx.execute("UPDATE duplicate_places SET event_to = greatest(event_to, $3) WHERE shard = $1 AND merchant_id = $2", shard, merchant, to)
 
 
-async def add_names(tx: Transaction, shard: int, names: Sequence[tuple[UUID, int, int, int]]) -> None:
-    """Keep the keyed names of rows that are to become payouts: payout, person, patronymic, short."""
-    records = [(shard, *name) for name in names]
-    await tx.connection.copy_records_to_table(
-        "duplicate_names", records=records, columns=("shard", "payout_id", "person", "patronymic", "short"), schema_name="disburse"
-    )
-
-
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
     """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts."""
     rows = await tx.fetch(
@@ -103,9 +96,12 @@ async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> i
            SELECT payout_id FROM gone ORDER BY payout_id""",
         shard, before, limit,
     )  # fmt: skip
+    # Names of rows that never became payouts go too: ids rise with the time at which they were drawn.
     await tx.execute(
-        "DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY ($2::uuid[])", shard, [row[0] for row in rows]
-    )
+        """DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY (ARRAY(
+               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3))""",
+        shard, first_id_of(before), limit,
+    )  # fmt: skip
     return len(rows)
 
 
