@@ -213,6 +213,7 @@ def _folded(text: str) -> str:
     return _MIXED.sub(lambda word: word[0].translate(_ALIKE) if _CYRILLIC.search(word[0]) else word[0], text)
 
 
+@lru_cache(maxsize=16_384)
 def _bones(word: str) -> str:
     """A word's first letter and its consonants in order of the alphabet: what survives other vowels, other alphabets, swapped letters."""
     if _LATIN.match(word) is not None:

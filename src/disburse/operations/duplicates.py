@@ -32,11 +32,12 @@ from disburse.domain.duplicates import (
 )
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import Money
+from disburse.operations.merchants import find_merchant
 from disburse.storage import duplicates
 from disburse.storage.database import Database, Transaction
 from disburse.storage.vault import Vault
 
-__all__ = ["Guard", "Question", "Trace", "catch_up", "forget"]
+__all__ = ["Guard", "Question", "Trace", "catch_up", "catch_up_somebody", "forget"]
 
 ABOVE: Final = 50_000
 """Rows of the same file are compared with at least so many rows above them, and at most twice as many."""
@@ -44,10 +45,10 @@ ABOVE: Final = 50_000
 _WINDOW: Final = timedelta(days=WINDOW_DAYS)
 
 
-async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: datetime) -> int:
+async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: datetime, *, steps: int | None = None) -> int:
     """Remember the payouts of a merchant that came since the last time. Returns how many. Raises StoreUnavailable.
 
-    Each transaction follows some thousand events; two processes at once may read the same payouts, and remember each once.
+    Each transaction follows some thousand events, and `steps` is the most of them; two processes at once may read the same payouts, and remember each once.
     """
     shard, number = merchant.shard, merchant.merchant_id
     keyed = partial(vault.fingerprint, merchant_id=number)
@@ -61,11 +62,22 @@ async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: da
         await duplicates.add_traces(tx, shard, number, [(_of_payout(one, keyed), one.created_at) for one in new], to)
         return len(new), to < last
 
-    more = True
-    while more:
+    more, done = True, 0
+    while more and done != steps:
         found, more = await database.run(work)
-        total += found
+        total, done = total + found, done + 1
     return total
+
+
+async def catch_up_somebody(database: Database, vault: Vault, shard: int, now: datetime) -> int:
+    """Follow some thousand events of one merchant who uses registries and has many that were not followed. Returns how many payouts it remembers.
+
+    For a worker: whoever plans the next registry then finds little left to do. Raises StoreUnavailable.
+    """
+    behind = await database.ask(lambda tx: duplicates.most_behind(tx, shard, duplicates.EVENTS))
+    if behind is None:
+        return 0
+    return await catch_up(database, vault, await find_merchant(database, str(behind)), now, steps=1)
 
 
 def _of_payout(one: duplicates.New, keyed: Callable[[bytes], bytes]) -> Trace:

@@ -42,6 +42,16 @@ async def place(tx: Transaction, shard: int, merchant: int) -> int:
     return found
 
 
+async def most_behind(tx: Transaction, shard: int, events: int) -> int | None:
+    """A merchant of whom so many events were not followed, though some were: who never planned a registry needs no memory."""
+    found: int | None = await tx.fetchval(
+        """SELECT p.merchant_id FROM duplicate_places p JOIN merchants m ON m.shard = $1 AND m.merchant_id = p.merchant_id
+           WHERE p.shard = $1 AND m.events >= p.event_to + $2 ORDER BY p.merchant_id LIMIT 1""",
+        shard, events,
+    )  # fmt: skip
+    return found
+
+
 async def last_event(tx: Transaction, shard: int, merchant: int, after: int, since: datetime) -> tuple[int, int]:
     """From which event on a merchant's payouts are worth remembering, and its last event.
 
