@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -26,6 +27,7 @@ from disburse.operations.registry_draft import Piece
 WORTH_BYTES: Final = 1 << 20
 """Of a smaller file nothing is gained."""
 _LARGEST: Final = 256 << 20
+_PIPE_BYTES: Final = 1 << 20
 _REFUSALS: Final[dict[str, Callable[[str], Refusal]]] = {"bad_file": BadFile, "totals_disagree": TotalsDisagree}
 _PIECE, _END, _REFUSED, _BROKEN = b"P", b"E", b"R", b"B"
 
@@ -42,6 +44,7 @@ def is_worth_it(size: int) -> bool:
 async def in_a_helper(file: BinaryIO, drafted: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
     """The pieces that `drafted` makes, made in a forked process that reads `file`. Raises what it raises: BadFile, TotalsDisagree; HelperDied."""
     reads, writes = os.pipe()
+    _widen(writes)
     child = os.fork()
     if child == 0:
         _work(file.fileno(), writes, drafted)
@@ -66,6 +69,12 @@ async def in_a_helper(file: BinaryIO, drafted: Iterator[Piece]) -> AsyncGenerato
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         await asyncio.to_thread(os.waitpid, child, 0)
+
+
+def _widen(pipe: int) -> None:
+    """Let the pipe hold a piece, so that the child need not wait while this process does something else. Where that cannot be, it waits."""
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
