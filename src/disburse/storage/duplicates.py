@@ -99,18 +99,21 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
 
 
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
-    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts."""
+    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts.
+
+    They are found by their ids, which rise with the time at which they were drawn: that is never after the payout was made. Names of rows that never
+    became payouts go by that time alone.
+    """
+    first = first_id_of(before)
     rows = await tx.fetch(
-        """WITH gone AS (DELETE FROM duplicate_traces t WHERE t.shard = $1 AND t.payout_id IN (
-               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND at < $2 ORDER BY payout_id LIMIT $3) RETURNING t.payout_id)
-           SELECT payout_id FROM gone ORDER BY payout_id""",
-        shard, before, limit,
+        """DELETE FROM duplicate_traces WHERE shard = $1 AND payout_id = ANY (ARRAY(
+               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND payout_id < $2 AND at < $3 ORDER BY payout_id LIMIT $4)) RETURNING 1""",
+        shard, first, before, limit,
     )  # fmt: skip
-    # Names of rows that never became payouts go too: ids rise with the time at which they were drawn.
     await tx.execute(
         """DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY (ARRAY(
                SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3))""",
-        shard, first_id_of(before), limit,
+        shard, first, limit,
     )  # fmt: skip
     return len(rows)
 
