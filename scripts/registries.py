@@ -29,6 +29,8 @@ from scripts.kills import serve
 from scripts.registry_file import write
 
 LOGIN = "registry@example.org"
+FEW = 10_000
+"""Of so few rows one batch may be the last, so that a kill comes late: then it is no proof, and no fault."""
 ENVIRONMENT = {**os.environ, "DISBURSE_SANDBOX": "true", "DISBURSE_LOG_LEVEL": "warning"}
 
 
@@ -84,9 +86,10 @@ async def _prove(run: Run, rows: int, kills: int, draw: random.Random, seed: int
     began = time.monotonic()
     code, planned = await command(run, "registry", "plan", str(file), "--merchant", LOGIN, "--out", str(plan))
     run.figures["plan_rows_per_s"] = rows / (time.monotonic() - began)
-    say(f"planned: {planned.get('good')} good, {planned.get('bad')} bad of {planned.get('rows')}; {run.figures['plan_rows_per_s']:,.0f} rows/s")
+    say(f"planned: {planned.get('good')} good, {planned.get('bad')} bad, {planned.get('held')} held of {planned.get('rows')}; "
+        f"{run.figures['plan_rows_per_s']:,.0f} rows/s")
     bad = rows // 100
-    if (code, planned.get("rows"), planned.get("bad")) != (1, rows, bad):
+    if (code, planned.get("rows"), planned.get("bad"), planned.get("held")) != (1, rows, bad, 0):
         run.wrong.append(f"the plan ended with {code} and says {planned}"[:500])
         return
     server, port = await serve(run.data, 0)
@@ -107,10 +110,16 @@ async def _prove(run: Run, rows: int, kills: int, draw: random.Random, seed: int
 async def _apply(
     run: Run, registry: str, plan: Path, good: int, kills: int, draw: random.Random, server: asyncio.subprocess.Process, port: int
 ) -> asyncio.subprocess.Process:
-    """Apply, killing one of the two processes at random places, until a run of it ends by itself."""
-    places = sorted(draw.uniform(0.02, 0.9) * good for _ in range(kills))
+    """Apply, killing one of the two processes at random places, until a run of it ends by itself.
+
+    Each place is drawn from what is left when the kill before is over, so that none comes after the last row: a killed server starts again while
+    `apply` goes on.
+    """
     applying = await begin(run, "registry", "apply", str(plan), "--only-good")
-    for number, place in enumerate(places, 1):
+    starting: asyncio.Task[tuple[asyncio.subprocess.Process, int]] | None = None
+    for number in range(1, kills + 1):
+        had = await _made(run, registry)
+        place = had + draw.uniform(0.1, 0.8) * (good - had) / (kills + 1 - number)
         while (made := await _made(run, registry)) < place:
             if applying.returncode is not None and made < good:
                 raise RuntimeError(f"apply ended too early with {applying.returncode}")
@@ -119,12 +128,19 @@ async def _apply(
         if which == "apply":
             applying.kill()
             await applying.wait()
-            applying = await begin(run, "registry", "apply", str(plan), "--only-good")
         else:
+            server = (await starting)[0] if starting is not None else server
             server.kill()
             await server.wait()
-            server, _ = await serve(run.data, port)
+            starting = asyncio.create_task(serve(run.data, port))
+        made = await _made(run, registry)
         say(f"kill {number}: {which} at {made:,} of {good:,} rows")
+        if made >= good >= FEW:
+            run.wrong.append(f"kill {number} came after the last row")
+        if which == "apply":
+            applying = await begin(run, "registry", "apply", str(plan), "--only-good")
+    if starting is not None:
+        server, _ = await starting
     await applying.communicate()
     code, told = await command(run, "registry", "apply", str(plan), "--only-good")
     if code != 0 or told["left"]:

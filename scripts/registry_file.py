@@ -27,8 +27,10 @@ RAILS = ("card", "sbp", "account", "webmoney", "qiwi", "usdt")
 BINS = ("220012", "411111", "427600", "510510", "546901", "220220")
 BIKS = ("044525225", "044525974", "044030653", "045004641")
 MINOR = ("00", "00", "00", "50", "05", "90")  # none to which the sandbox bank gives a meaning
-FAMILY = ("Иванов", "Петрова", "Сидоров", "Кузнецова", "Смирнов", "Попова", "Ким", "Орлов", "Соколова", "Волков")
+CONSONANTS, VOWELS = "бвгджзклмнпрстфхцч", "аиоуе"
 GIVEN = ("Анна", "Иван", "Ольга", "Пётр", "Мария", "Олег", "Нина", "Юрий", "Вера", "Лев")
+FATHERS = ("Иван", "Антон", "Богдан", "Виктор", "Герман", "Демьян", "Захар", "Карп", "Леонид", "Макар", "Назар", "Остап", "Роман", "Семён",
+           "Тарас", "Фёдор", "Харитон", "Эдуард", "Юлиан", "Артур")  # fmt: skip
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 
 Row = list[str]
@@ -49,6 +51,12 @@ def account(draw: random.Random, bik: str) -> str:
 def address(draw: random.Random) -> str:
     """An address of TRC20 with its checksum."""
     return base58.b58encode_check(b"\x41" + sha256(draw.randbytes(8)).digest()[:20]).decode()
+
+
+def name(draw: random.Random) -> str:
+    """A name that hardly anybody else in the file has: whoever guards against paying twice shall not take two people for one."""
+    family = "".join(draw.choice(CONSONANTS) + draw.choice(VOWELS) for _ in range(5))
+    return f"{family.capitalize()}ов {draw.choice(GIVEN)} {draw.choice(FATHERS)}ович"
 
 
 def payee(draw: random.Random, rail: str, banks: list[str]) -> tuple[str, str]:
@@ -74,8 +82,7 @@ def good_rows(rows: int, seed: int, rails: list[str]) -> Iterator[Row]:
         destination, bank = payee(draw, rail, banks)
         currency = "USDT" if rail == "usdt" else "RUB"
         amount = f"{draw.randrange(10, 5000)}.{draw.choice(MINOR)}"
-        name = f"{draw.choice(FAMILY)} {draw.choice(GIVEN)}"
-        yield [f"wage-{seed}-{number}", rail, destination, bank, amount, currency, f"wage of period {seed}", name]
+        yield [f"wage-{seed}-{number}", rail, destination, bank, amount, currency, f"wage of period {seed}", name(draw)]
 
 
 def _set(place: int, change: Callable[[str], str]) -> Callable[[Row], Row]:

@@ -10,11 +10,13 @@ from disburse.client import BlockingClient, NewRegistryAsked, Registry, Registry
 
 
 def show(planned: Registry, client: BlockingClient) -> None:
-    """What would be paid, and each row that cannot be."""
+    """What would be paid, each row that cannot be, and each that is asked about."""
     for total in planned.totals:
         print(f"{total.rail}: {total.rows} rows, {total.amount.amount} and {total.fee.amount} of fees in {total.amount.currency}")
     for row in client.registry_rows(planned.id, RegistryRowsAsked(verdict="bad")):
         print(f"line {row.line}: " + "; ".join(f"{fault.field} {fault.why}" for fault in row.faults))
+    for row in client.registry_rows(planned.id, RegistryRowsAsked(verdict="held")):
+        print(f"line {row.line} may be paid already: " + "; ".join(fault.why for fault in row.faults))
 
 
 def sending(sent: int, size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.api.house import House
 from tests.api.rest_client import MEMBERS, Program, Stream, problem
 from tests.api.served import Answer, served
 
-LINE = '{{"reference": "{0}", "amount": {{"amount": "{1}", "currency": "RUB"}}, "destination": {{"rail": "webmoney", "purse": "Z123456789012"}}}}\n'
+LINE = '{{"reference": "{0}", "amount": {{"amount": "{1}", "currency": "RUB"}}, "destination": {{"rail": "webmoney", "purse": "Z{2:012d}"}}}}\n'
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ async def shop(house: House) -> AsyncIterator[Program]:
 
 
 def lines(*rows: tuple[str, str]) -> bytes:
-    return "".join(LINE.format(*row) for row in rows).encode()
+    """A file of JSON lines: (reference, amount), each to a purse of its own."""
+    return "".join(LINE.format(*row, crc32(row[0].encode())) for row in rows).encode()
 
 
 async def upload(shop: Program, content: bytes, query: str = "kind=jsonl&name=wages.jsonl") -> Answer:
@@ -97,6 +99,19 @@ async def test_progress_is_told_as_it_happens(shop: Program) -> None:
 async def _id(shop: Program) -> Any:
     rows = await shop.house.database.run(lambda tx: tx.fetch("SELECT registry_id FROM registries"))
     return rows[0][0]
+
+
+async def test_a_held_row_is_asked_about_and_answered(shop: Program) -> None:
+    """A second row to one purse is held and tells why; named with the file it is let pass; what names no rows is refused."""
+    content = lines(("a", "10.00")) + lines(("a", "10.00")).replace(b'"a"', b'"b"')
+    answer = await upload(shop, content)
+    assert (answer.json["good"], answer.json["held"]) == (1, 1)
+    (held,) = (await shop.ask("GET", f"/v1/registries/{answer.json['id']}/rows?verdict=held")).json["items"]
+    assert (held["row"], held["outcome"], held["payout"], held["faults"][0]["field"]) == (2, "held", None, "duplicate")
+    assert held["faults"][0]["why"].startswith("Row 1 of this file pays 10.00 RUB: the same sum to the same destination")
+    paid = await upload(shop, content, "kind=jsonl&pay=2")
+    assert (paid.json["good"], paid.json["held"]) == (2, 0)
+    assert [problem(await upload(shop, content, f"kind=jsonl&pay={rows}")) for rows in ("x", "3-2")] == ["bad_request"] * 2
 
 
 async def test_what_is_refused(shop: Program, house: House) -> None:

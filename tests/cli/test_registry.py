@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -26,8 +27,9 @@ def shop(commands: Commands) -> Commands:
 
 
 def write(folder: Path, *rows: tuple[str, str, str], name: str = "wages.csv") -> Path:
+    """A file of card payouts: (reference, card, amount), each for an invoice of its own."""
     file = folder / name
-    file.write_text(HEADER + "".join(f"{reference},card,{card},,{amount},RUB,\n" for reference, card, amount in rows))
+    file.write_text(HEADER + "".join(f"{reference},card,{card},,{amount},RUB,invoice {crc32(reference.encode())}\n" for reference, card, amount in rows))
     return file
 
 
@@ -99,6 +101,28 @@ def test_what_was_touched_is_named(shop: Commands, tmp_path: Path, touch: str, t
     if touch == "limit":
         shop.ok("merchant", "set", "pay@example.com", "--limit", "payout:RUB=none")
     assert shop.ok("registry", "cancel", planned["registry_id"])["state"] == "cancelled"
+
+
+def test_a_held_row_and_a_limit(shop: Commands, tmp_path: Path) -> None:
+    """A row that seems to repeat another is held and told how to answer; named with --pay it is paid. A limit that is too small for the file is told."""
+    file = write(tmp_path, ("held-1", "5555555555554444", "3.00"))
+    file.write_text(file.read_text() + file.read_text().splitlines()[1].replace("held-1", "held-2") + "\n")
+    planned, _ = plan(shop, file, code=1)
+    assert (planned["good"], planned["held"]) == (1, 1)
+    (question,) = planned["faults"]
+    assert (question["row"], question["verdict"], question["reference"]) == (2, "held", "held-2")
+    arguments = ("registry", "plan", str(file), "--merchant", "pay@example.com", "--out", str(tmp_path / "x.plan"))
+    told = shop(*arguments)
+    assert "Row 1 of this file pays 3.00 RUB" in told.out and "--pay" in told.out
+    assert shop.no(*arguments, "--pay", "2-")["name"] == "bad_row_numbers"
+    shop.ok("merchant", "set", "pay@example.com", "--limit", "month:RUB=900.00")
+    answered, out = plan(shop, file, "--pay", "2")
+    assert (answered["good"], answered["held"], answered["limits"][0]["short"]) == (2, 0, False)
+    big, _ = plan(shop, write(tmp_path, ("big", CARD, "901.00"), name="big.csv"))
+    assert (big["limits"][0]["name"], big["limits"][0]["needed"], big["limits"][0]["short"]) == ("month:RUB", {"sum": "901.00", "count": 1}, True)
+    assert "Rows beyond it would be refused" in shop("registry", "plan", str(tmp_path / "big.csv"), *arguments[3:]).out
+    assert shop.ok("registry", "apply", str(out))["made"] == 2
+    shop.ok("merchant", "set", "pay@example.com", "--limit", "month:RUB=none")
 
 
 def test_a_second_operator(shop: Commands, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from zlib import crc32
 
 import pytest
 
@@ -34,14 +35,14 @@ from tests.client.lines import bad_line, client_of
 from tests.connectors.loopback import serving
 from tests.house.sources import ROOT
 
-WAGES = "reference,amount,currency,rail,purse\n" + "".join(f"w-{n},10.00,RUB,webmoney,Z123456789012\n" for n in range(3))
+WAGES = "reference,amount,currency,rail,purse\n" + "".join(f"w-{n},10.00,RUB,webmoney,Z12345678901{n}\n" for n in range(3))
 JSONL = NewRegistryAsked(kind="jsonl", name="wages.jsonl")
 
 
 def lines(*rows: tuple[str, str]) -> bytes:
-    """A file of JSON lines."""
-    line = '{{' + " " * 900 + '"reference": "{0}", "amount": {{"amount": "{1}", "currency": "RUB"}}, "destination": {{"rail": "webmoney", "purse": "Z123456789012"}}}}\n'
-    return "".join(line.format(*row) for row in rows).encode()
+    """A file of JSON lines: (reference, amount), each to a purse of its own."""
+    line = '{{' + " " * 900 + '"reference": "{0}", "amount": {{"amount": "{1}", "currency": "RUB"}}, "destination": {{"rail": "webmoney", "purse": "Z{2:012d}"}}}}\n'
+    return "".join(line.format(*row, crc32(row[0].encode())) for row in rows).encode()
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from disburse.api.registry_files import How, Planned, plan_file
 from disburse.domain.merchant import Merchant
+from disburse.domain.registry_states import LetPass
 from disburse.operations import registries, registry_work
 from disburse.operations.operators import add_operator
 from disburse.operations.policies import Answered, Say
@@ -20,12 +22,15 @@ from tests.api.house import House
 
 MEMBERS = frozenset({"100000000004"})
 HEADER = "reference,rail,destination,bank,amount,currency,comment\n"
-ROW = "{reference},card,4111111111111111,,{amount},RUB,\n"
+ROW = "{reference},card,4111111111111111,,{amount},RUB,invoice {invoice}\n"
 
 
 def csv(*rows: tuple[str, str]) -> str:
-    """A file of card payouts: (reference, amount)."""
-    return HEADER + "".join(ROW.format(reference=reference, amount=amount) for reference, amount in rows)
+    """A file of payouts to one card: (reference, amount). Each is for an invoice of its own, so that none seems to repeat another."""
+    return HEADER + "".join(
+        ROW.format(reference=reference, amount=amount, invoice=crc32(f"{reference or place}".encode()) + 10**6)
+        for place, (reference, amount) in enumerate(rows)
+    )
 
 
 def many(count: int, *, first: int = 1, prefix: str = "w") -> str:
@@ -44,9 +49,9 @@ class Registrars:
     def terms(self) -> Terms:
         return Terms(self.house.desk)
 
-    async def plan(self, text: str, *, again: bool = False, actor: str = "operator:1", name: str = "wages.csv") -> Planned:
+    async def plan(self, text: str, *, again: bool = False, pay: str = "", actor: str = "operator:1", name: str = "wages.csv") -> Planned:
         return await plan_file(
-            self.terms, self.merchant, io.BytesIO(text.encode()), name, How(MEMBERS), actor=actor, again=again
+            self.terms, self.merchant, io.BytesIO(text.encode()), name, How(MEMBERS), actor=actor, again=again, pay=LetPass(pay)
         )
 
     async def planned(self, text: str, **more: Any) -> Registry:

@@ -1,7 +1,7 @@
 """How good the duplicate guard is: `python -m tests.registry_corpus.measure`.
 
-Lives here: a memory of payouts with the same keys and bounds as the stored one, and the loop that judges a corpus with the guard. May
-not live here: any rule of the guard.
+Lives here: a memory of payouts with the same keys and bounds as the stored one, and the loop that judges a corpus with the guard, piece by
+piece as the planner does. May not live here: any rule of the guard.
 
 Names are known only of payouts that came by a registry, or stood in a comment: the engine keeps no name of what a program ordered.
 """
@@ -15,13 +15,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 from msgspec.structs import replace
 
 from disburse.domain.destinations import Destination, Rail
-from disburse.domain.duplicates import FEW, WINDOW_DAYS, History, Trace, questions, trace_of
+from disburse.domain.duplicates import FEW, WINDOW_DAYS, Trace, trace_of
 from disburse.domain.money import Money
+from disburse.operations.duplicates import Guard
 from tests.registry_corpus import generate
 from tests.registry_corpus.scoring import Score, score
 from tests.registry_corpus.shapes import DEAD, Corpus, File, Payout, Row, RowKey
@@ -41,6 +44,16 @@ def trace(merchant: str, order: Payout | Row, at: int, row: int, *, named: bool)
     to = Destination(Rail(place.rail), place.number, place.bank, order.name if named else None)
     key = partial(keyed, merchant)
     return trace_of(to, key(to.fingerprint_text()), Money(order.amount_minor, order.currency), order.comment, key, at=at, row=row)
+
+
+class Keys:
+    """Stands for the vault: the guard takes fingerprints from it and nothing else."""
+
+    def __init__(self, merchant: str) -> None:
+        self.merchant = merchant
+
+    def fingerprint(self, text: bytes, merchant_id: int) -> bytes:
+        return keyed(self.merchant, text)
 
 
 class Memory:
@@ -63,23 +76,18 @@ class Memory:
             if key:
                 by[key].append(one)
 
-    def about(self, rows: Iterable[Trace], file: File) -> History:
-        """What is known under the keys of these rows: the newest few, and those that say exactly the same."""
-        found: tuple[dict[int, list[Trace]], ...] = ({}, {}, {})
+    def about(self, rows: Iterable[Trace], file: File) -> list[Trace]:
+        """What is known under the keys of these rows, newest first: of each key the newest few, and of a place those that say exactly the same."""
+        found: dict[UUID | None, Trace] = {}
         for row in rows:
             for place, key in enumerate((row.place, row.person, row.number)):
                 past = self.keys[place].get(key) if key else None
                 if past:
-                    newest = [one for one in past[: -FEW - 1 : -1] if row.at - one.at <= WINDOW_DAYS * 86_400]
+                    newest = past[: -FEW - 1 : -1]
                     if place == 0 and (row.number or row.detail):
-                        same = [one for one in reversed(past[:-FEW]) if (one.number, one.detail) == (row.number, row.detail)][:FEW]
-                        newest += [one for one in same if row.at - one.at <= WINDOW_DAYS * 86_400]
-                    had = found[place].setdefault(key, [])
-                    had += [one for one in newest if one not in had]
-        for by in found:
-            for key, traces in by.items():
-                by[key] = [self.seen(one, file) for one in sorted(traces, key=lambda one: -one.at)]
-        return History(*found)
+                        newest = [*newest, *[one for one in reversed(past[:-FEW]) if (one.number, one.detail) == (row.number, row.detail)][:FEW]]
+                    found.update((one.payout, one) for one in newest if row.at - one.at <= WINDOW_DAYS * 86_400)
+        return [self.seen(one, file) for one in sorted(found.values(), key=lambda one: -one.at)]
 
     def seen(self, one: Trace, file: File) -> Trace:
         """A trace with the state that its payout had when the file came in."""
@@ -102,30 +110,18 @@ def asked_about(corpus: Corpus) -> tuple[set[RowKey], float]:
             waiting = next(payouts, None)
         memory = memories[file.merchant]
         at = int(file.uploaded_at.timestamp())
-        above: list[Trace] = []
+        guard = Guard(cast(Any, Keys(file.merchant)), cast(Any, SimpleNamespace(merchant_id=0)), file.uploaded_at)
         for first in range(0, len(file.rows), PIECE):
             began = time.process_time()
             rows = [trace(file.merchant, row, at, row.line, named=True) for row in file.rows[first : first + PIECE]]
             spent += time.process_time() - began
-            history = memory.about(rows, file)
-            _put_above(history, above)
+            past = memory.about(rows, file)
             began = time.process_time()
-            told = questions(rows, history)
+            told = guard.ask(rows, past)
+            guard.passed([row for row in rows if row.row not in told])
             spent += time.process_time() - began
             asked |= {(file.id, line) for line in told}
-            above += [row for row in rows if row.row not in told]
     return asked, spent
-
-
-def _put_above(history: History, above: list[Trace]) -> None:
-    """Put the rows of earlier pieces of the file before what came before the file."""
-    if not above:
-        return
-    for name, key in (("places", "place"), ("persons", "person"), ("numbers", "number")):
-        by: dict[int, list[Trace]] = getattr(history, name)
-        for row in above:
-            if getattr(row, key):
-                by.setdefault(getattr(row, key), []).insert(0, row)
 
 
 def measure(seeds: Iterable[int], rows: int) -> tuple[Score, float]:

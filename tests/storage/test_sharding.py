@@ -339,9 +339,11 @@ class Life:
 
 
 @asynccontextmanager
-async def fresh(server: Callable[[str], str], world: World, directory: Path, partitions: int) -> AsyncIterator[tuple[str, House, Net]]:
+async def fresh(
+    server: Callable[[str], str], world: World, directory: Path, partitions: int, of: str = "sharding"
+) -> AsyncIterator[tuple[str, House, Net]]:
     """A database of one's own, migrated, with a house on it whose statements are caught."""
-    name = f"disburse_sharding_{partitions}"
+    name = f"disburse_{of}_{partitions}"
     admin = await asyncpg.connect(server("postgres"))
     await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     await admin.execute(f"CREATE DATABASE {name}")

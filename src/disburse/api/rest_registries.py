@@ -25,7 +25,7 @@ from disburse.domain.merchant import Merchant
 from disburse.domain.money import minor_text
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry import TotalsDisagree
-from disburse.domain.registry_states import FINAL, RegistryState, WrongRegistryState
+from disburse.domain.registry_states import FINAL, BadRowNumbers, LetPass, RegistryState, WrongRegistryState
 from disburse.operations import registries
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Result, Start
@@ -133,8 +133,12 @@ class RegistryDoor:
         if not asked.name.isprintable():
             raise bad("name", "has characters that cannot be printed")
         how = replace(self._how, kind=asked.kind)
+        try:
+            pay = LetPass(asked.pay)
+        except BadRowNumbers as refusal:
+            raise bad("pay", "is not row numbers such as 17,23-40, or all") from refusal
         planned = await plan_file(
-            self._terms, merchant, io.BytesIO(request.body), asked.name, how, actor=actor_of(merchant), again=asked.again == "true"
+            self._terms, merchant, io.BytesIO(request.body), asked.name, how, actor=actor_of(merchant), again=asked.again == "true", pay=pay
         )
         return encode(201, await self._told(planned.registry))
 

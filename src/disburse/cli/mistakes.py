@@ -73,6 +73,8 @@ _NEXT: Final[Mapping[str, str]] = {
     "funding_gap": "Top it up, then apply again.",
     "payouts_not_on": "See: disburse merchant set MERCHANT --payouts on.",
     "drifted": "Plan the file again, look at the plan, and apply that.",
+    "bad_row_numbers": "Say which rows, such as --pay 17,23-40.",
+    "helper_died": "See whether the machine ran out of memory, and plan the file again.",
     "bad_plan": "Name the file that `disburse registry plan` wrote.",
     "bad_file": "Mend the file, or say how it is to be read: disburse registry plan --help.",
     "totals_disagree": "Mend the file: nothing of it was planned.",

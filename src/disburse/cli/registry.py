@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from disburse.cli.place import HERE, Place, actor, group, run
 from disburse.cli.registry_shown import list_all, results, show_one, standing_values
 from disburse.domain.money import Money
 from disburse.domain.registry_states import Drifted, RegistryState
+from disburse.operations.headroom import Needed, needed, read_headroom
 from disburse.operations.merchants import find_merchant
 from disburse.wiring import House
 
@@ -54,10 +56,12 @@ def plan(
     sheet: Annotated[str | None, Parameter(help="Which sheet of a workbook.")] = None,
     currency: Annotated[str, Parameter(help="The currency of rows that name none.")] = "",
     again: Annotated[bool, Parameter(negative="", help="Pay rows without references even if they were paid before. A second operator has to agree.")] = False,
+    pay: Annotated[str, Parameter(help="Rows to pay although the duplicate guard asks about them: numbers such as 17,23-40, or all.")] = "",
     place: Place = HERE,
 ) -> int:
     """Read a file of payouts, judge every row, and write down what would be done. Nothing is held and nothing is paid.
 
+    A row whose payee may already have this money is held, with the question. Answer by planning the file again: with --pay and its number.
     Exit code 1 when some rows are not good: the plan can be applied with --only-good.
 
     Parameters
@@ -66,25 +70,31 @@ def plan(
         CSV, XLSX, UnitPay's CSV layout, or JSON lines.
     """
     from disburse.api.registry_files import Planned, plan_file
+    from disburse.api.registry_helper import in_a_helper, is_worth_it
+    from disburse.domain.registry_states import LetPass
     from disburse.operations import registries
     from disburse.operations.registry_rules import Terms
 
     _steady()
+    let_pass = LetPass(pay)
     options = _options(separator, encoding, header, sheet, currency)
 
-    async def work(house: House) -> tuple[Planned, list[Money]]:
+    async def work(house: House) -> tuple[Planned, list[Money], list[Needed]]:
         who = await actor(house)
         found = await find_merchant(house.database, merchant)
         terms = Terms(house.desk, house.settings.minimums)
-        with file.open("rb") as opened, plans.bar("planning", file.stat().st_size) as told:
+        size = file.stat().st_size
+        with file.open("rb") as opened, plans.bar("planning", size) as told:
             planned = await plan_file(
-                terms, found, opened, file.name, _how(house, kind, options), actor=who, again=again, told=lambda rows: told(opened.tell())
-            )
+                terms, found, opened, file.name, _how(house, kind, options), actor=who, again=again, pay=let_pass,
+                told=lambda rows: told(opened.tell()), elsewhere=partial(in_a_helper, opened) if is_worth_it(size) else None,
+            )  # fmt: skip
         plans.write_plan(out, _values(planned, file, kind, options))
-        return planned, await registries.gaps(house.database, planned.registry)
+        rooms = await read_headroom(house.database, found, house.world.clock.now())
+        return planned, await registries.gaps(house.database, planned.registry), needed(rooms, registries.totals_of(planned.registry))
 
-    planned, gaps = run(place, work)
-    _say_planned(planned, gaps, out, as_json=place.json)
+    planned, gaps, needs = run(place, work)
+    _say_planned(planned, gaps, needs, out, as_json=place.json)
     return 0 if planned.registry.good == planned.registry.rows_read else 1
 
 
@@ -110,7 +120,7 @@ def _values(planned: Any, file: Path, kind: str, options: dict[str, Any]) -> dic
     }  # fmt: skip
 
 
-def _say_planned(planned: Any, gaps: list[Money], out: Path, *, as_json: bool) -> None:
+def _say_planned(planned: Any, gaps: list[Money], needs: list[Needed], out: Path, *, as_json: bool) -> None:
     from msgspec import to_builtins
 
     from disburse.operations.registries import totals_of
@@ -122,7 +132,8 @@ def _say_planned(planned: Any, gaps: list[Money], out: Path, *, as_json: bool) -
             "registry_id": str(registry.registry_id), "merchant_id": registry.merchant_id, "digest": registry.digest.hex(), "plan": str(out),
             "understood": to_builtins(planned.reading.found), "rows": registry.rows_read, "good": registry.good, "bad": registry.bad,
             "held": registry.held, "known": planner.known, "totals": plans.totals_values(totals),
-            "funding_gap": [{"amount": gap.text(), "currency": gap.currency} for gap in gaps], "faults": planner.shown,
+            "funding_gap": [{"amount": gap.text(), "currency": gap.currency} for gap in gaps], "limits": plans.limits_values(needs),
+            "faults": planner.shown,
         })  # fmt: skip
         return
     show.say(f"Registry {registry.registry_id}: {registry.rows_read:,} rows, {registry.good:,} good, {registry.bad:,} bad, {registry.held:,} held.")
@@ -131,8 +142,12 @@ def _say_planned(planned: Any, gaps: list[Money], out: Path, *, as_json: bool) -
         show.say(f"{planner.known:,} rows have a payout already, with the same content: they are not paid again.")
     if registry.bad + registry.held:
         plans.show_faults(planner.shown, registry.bad + registry.held)
+    if registry.held:
+        show.say("Held rows are asked about: their payees may already have this money. Rows that are to be paid all the same: plan again with --pay and "
+                 "their numbers.")  # fmt: skip
     for gap in gaps:
         show.say(f"The balance lacks {gap}. Top it up first.")
+    plans.show_limits(needs)
     left = " --only-good" if registry.bad + registry.held else ""
     show.say(f"Digest {registry.digest.hex()}. Nothing is paid yet. Next: disburse registry apply {out}{left}")
 

@@ -18,9 +18,11 @@ from uuid import UUID
 import msgspec
 
 from disburse.cli import show
+from disburse.cli.limits import for_scripts
 from disburse.domain.money import minor_text
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry_states import Drift, Drifted, same
+from disburse.operations.headroom import Needed
 
 LARGEST: Final = 64 << 20
 
@@ -119,6 +121,25 @@ def show_totals(totals: Sequence[tuple[str, str, int, int, int]]) -> None:
     """Totals for people."""
     lines = [(rail, currency, f"{rows:,}", minor_text(amount, currency), minor_text(fee, currency)) for rail, currency, rows, amount, fee in totals]
     show.table(("rail", "currency", "rows", "amount", "fee"), lines, title="Would be paid", right=("rows", "amount", "fee"))
+
+
+def limits_values(needs: Sequence[Needed]) -> list[dict[str, Any]]:
+    """Limits beside what the file needs of them, for scripts."""
+    return [
+        {**for_scripts(one.room), "needed": {"sum": minor_text(one.needs.amount_minor, one.room.limit.currency), "count": one.needs.payouts}, "short": one.short}
+        for one in needs
+    ]
+
+
+def show_limits(needs: Sequence[Needed]) -> None:
+    """Limits that leave less than the file needs, for people."""
+    for one in needs:
+        if one.short:
+            limit, left = one.room.limit, one.room.left
+            parts = [f"{minor_text(left.amount_minor, limit.currency)} {limit.currency}"] if limit.sum_minor is not None else []
+            parts += [f"{left.payouts:,} payouts"] if limit.count is not None else []
+            show.say(f"The limit {limit.name} leaves {' and '.join(parts)}; all rows together are {one.needs.payouts:,} payouts of "
+                     f"{minor_text(one.needs.amount_minor, limit.currency)} {limit.currency}. Rows beyond it would be refused.")  # fmt: skip
 
 
 def show_faults(shown: Sequence[dict[str, Any]], count: int, most: int = 20) -> None:

@@ -11,7 +11,7 @@ from Crypto.Hash import keccak
 
 _TRON_MAIN = b"\x41"
 _KEY_WEIGHTS = (7, 1, 3)
-_DOUBLED = {ord(str(digit)): digit * 2 if digit < 5 else digit * 2 - 9 for digit in range(10)}
+_DOUBLED = bytes.maketrans(b"0123456789", bytes(digit * 2 if digit < 5 else digit * 2 - 9 for digit in range(10)))
 
 
 def card_fault(digits: str) -> str | None:
@@ -32,7 +32,7 @@ def passes_luhn(digits: str) -> bool:
     Ours and not the library's (which the tests hold it against): every card passes here, and it takes a twentieth of the time.
     """
     values = digits.encode("ascii")[::-1]
-    return (sum(values[::2]) - 48 * len(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
+    return (sum(values[::2]) - 48 * len(values[::2]) + sum(values[1::2].translate(_DOUBLED))) % 10 == 0
 
 
 def is_tron_address(text: str) -> bool:

@@ -195,11 +195,11 @@ _ALIKE: Final = str.maketrans("aceopxykmthbinu", "асеорхукмтнвипи
 _CYRILLIC: Final = re.compile("[а-я]")
 _LATIN: Final = re.compile("[a-z]")
 _MIXED: Final = re.compile(r"[^\W\d_]+")
-_LETTERS: Final = {
+_LETTERS: Final = str.maketrans({
     "а": "a", "б": "b", "в": "v", "г": "g", "д": "d", "е": "e", "ж": "j", "з": "z", "и": "i", "й": "", "к": "k", "л": "l", "м": "m",
     "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t", "у": "u", "ф": "f", "х": "h", "ц": "c", "ч": "q", "ш": "w", "щ": "w",
     "ъ": "", "ы": "i", "ь": "", "э": "e", "ю": "u", "я": "a",
-}  # fmt: skip
+})  # fmt: skip
 _PAIRS: Final = (("shch", "w"), ("sch", "w"), ("zh", "j"), ("kh", "h"), ("ts", "c"), ("tc", "c"), ("ch", "q"), ("sh", "w"), ("ya", "a"),
                  ("yu", "u"), ("yo", "e"), ("ye", "e"), ("ia", "a"), ("iu", "u"), ("ie", "e"), ("x", "ks"), ("y", "i"), ("'", ""))  # fmt: skip
 _PATRONYMIC: Final = re.compile(r"\w{2,}(?:[оеё]вич|ьич|мич|кич|[оеё]вна|инична|ична|[oe]vich|[oe]vna|ichna)")
@@ -213,13 +213,14 @@ def _folded(text: str) -> str:
     return _MIXED.sub(lambda word: word[0].translate(_ALIKE) if _CYRILLIC.search(word[0]) else word[0], text)
 
 
+@lru_cache(maxsize=16_384)
 def _bones(word: str) -> str:
     """A word's first letter and its consonants in order of the alphabet: what survives other vowels, other alphabets, swapped letters."""
-    if _LATIN.match(word) is not None:
+    if "a" <= word[:1] <= "z":
         for pair, letter in _PAIRS:
             word = word.replace(pair, letter)
     else:
-        word = "".join([_LETTERS.get(letter, letter) for letter in word])
+        word = word.translate(_LETTERS)
     return word[:1] + "".join(sorted(set(word[1:]) - _VOWELS))
 
 

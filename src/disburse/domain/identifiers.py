@@ -10,6 +10,7 @@ and a provider that deduplicates still protects the money (reliability, section 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from typing import NewType
 from uuid import UUID
@@ -39,12 +40,22 @@ def payout_id(shard: int, now: datetime, random: bytes) -> PayoutId:
 
 def payout_ids(shard: int, now: datetime, random: bytes, count: int) -> list[PayoutId]:
     """So many ids of one moment, as `payout_id` makes them. `random`: ten bytes for each."""
+    return [PayoutId(UUID(bytes=one)) for one in raw_payout_ids(shard, now, random, count)]
+
+
+def raw_payout_ids(shard: int, now: datetime, random: bytes, count: int) -> list[bytes]:
+    """So many ids of one moment, as their 16 bytes. `random`: ten bytes for each."""
     front = (int(now.timestamp() * 1000) & ((1 << 48) - 1)) << 80 | 0x7 << 76 | 0b10 << 62 | (shard & 1023) << 52
     read, found = int.from_bytes, []
     for at in range(0, 10 * count, 10):
-        noise = read(random[at : at + 10])
-        found.append(PayoutId(UUID(int=front | (noise & 0xFFF) << 64 | noise >> 12 & ((1 << 52) - 1))))
+        noise = read(random[at : at + 10], "big")
+        found.append((front | (noise & 0xFFF) << 64 | noise >> 12 & ((1 << 52) - 1)).to_bytes(16, "big"))
     return found
+
+
+def first_id_of(at: datetime) -> UUID:
+    """Ids drawn before a time sort before this one, and later ones behind it."""
+    return UUID(int=(int(at.timestamp() * 1000) & ((1 << 48) - 1)) << 80)
 
 
 _SHIFTS = range(120, -10, -10)
@@ -71,8 +82,17 @@ def base_of(shard: int, installation: UUID, merchant: int, surface: str, referen
     Derived from installation, merchant, surface and reference; without a reference from the payout's id.
     """
     own = f"ref:{reference}" if reference is not None else f"id:{payout}"
-    digest = hashlib.sha256(f"{installation}\n{merchant}\n{surface}\n{own}".encode()).digest()
-    bits = int.from_bytes(digest[:17]) >> 6
+    return _base(shard, f"{installation}\n{merchant}\n{surface}\n{own}".encode())
+
+
+def bases_of(shard: int, installation: UUID, merchant: int, surface: str) -> Callable[[str], str]:
+    """`base_of` for many references of one merchant."""
+    front = f"{installation}\n{merchant}\n{surface}\nref:".encode()
+    return lambda reference: _base(shard, front + reference.encode())
+
+
+def _base(shard: int, text: bytes) -> str:
+    bits = int.from_bytes(hashlib.sha256(text).digest()[:17], "big") >> 6
     return _PAIRS[shard] + "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
 
 

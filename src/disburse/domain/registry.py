@@ -287,6 +287,17 @@ class Tally:
             if self._first_unreadable is None:
                 self._first_unreadable = line
 
+    def add_all(self, rows: Sequence[tuple[RowText, Judged]]) -> None:
+        """Some rows more."""
+        minor, get = self.minor, self.minor.get
+        for row, judged in rows:
+            money = judged.money
+            if money is None:
+                self.add(row.line, judged)
+            else:
+                self.rows += 1
+                minor[money.currency] = get(money.currency, 0) + money.minor
+
     def check(self, line: int, count: int, sum_text: str, currency: str) -> None:
         """Hold one control row against the rows. Raises TotalsDisagree, whose text says which figure and what both are."""
         if count != self.rows:

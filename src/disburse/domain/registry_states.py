@@ -74,6 +74,41 @@ def reference_of_row(file_digest: bytes, number: int, own: str | None = None) ->
     return f"reg-{own or file_digest.hex()[:32]}-{number}"
 
 
+# --- rows that are paid although they are asked about ----------------------------------------------------------------------
+
+
+class BadRowNumbers(Refusal):
+    """Rows are named by their numbers, such as 17,23-40, or by the word all."""
+
+
+class LetPass:
+    """Rows that whoever plans a file wants to be paid although the duplicate guard asks about them: some numbers, or all."""
+
+    def __init__(self, text: str = "") -> None:
+        """Read numbers and ranges parted by commas, or "all". Raises BadRowNumbers."""
+        self.all = text.strip() == "all"
+        self._ranges: list[tuple[int, int]] = []
+        for part in [] if self.all else [one.strip() for one in text.split(",") if one.strip()]:
+            first, _, last = part.partition("-")
+            ends = [first, last or first]
+            if not all(end.isascii() and end.isdecimal() and len(end) <= 9 for end in ends) or (part.endswith("-") and part):
+                raise BadRowNumbers()
+            self._ranges.append((int(first), int(ends[1])))
+        if len(self._ranges) > MOST_RANGES or any(first > last for first, last in self._ranges):
+            raise BadRowNumbers()
+        self._ranges.sort()
+
+    def __contains__(self, number: int) -> bool:
+        return self.all or any(first <= number <= last for first, last in self._ranges)
+
+    def __str__(self) -> str:
+        return "all" if self.all else ",".join(f"{first}-{last}" if last > first else str(first) for first, last in self._ranges)
+
+
+MOST_RANGES: Final = 1_000
+NOBODY: Final = LetPass()
+
+
 # --- digests -------------------------------------------------------------------------------------------------------------
 # What is hashed is text that the database can write as well: `storage/registries.py` computes the same to see that no row has changed.
 
@@ -119,6 +154,7 @@ class Plan:
     """What would be done, and under which rules. `rules`: named texts; whatever could change what a row costs, or whether it may be paid.
 
     `content`: digest of the good rows alone, which tells the same wages in another file. All digests are SHA-256 in hexadecimal.
+    `pay`: rows that a person wants to be paid although they were asked about (`LetPass`), "" for none.
     """
 
     registry: str
@@ -135,6 +171,7 @@ class Plan:
     rules: Mapping[str, str]
     content: str
     rows_digest: str
+    pay: str = ""
 
     def to_values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -144,6 +181,7 @@ class Plan:
             "rows": {"all": self.rows, "good": self.good, "bad": self.bad, "held": self.held},
             "totals": [[one.rail, one.currency, one.rows, one.amount_minor, one.fee_minor] for one in self.totals],
             "rules": dict(self.rules), "content": self.content, "rows_digest": self.rows_digest,
+            **({"pay": self.pay} if self.pay else {}),
         }  # fmt: skip
 
     def to_text(self) -> str:

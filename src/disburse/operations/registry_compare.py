@@ -12,7 +12,7 @@ from typing import Final
 from disburse.domain.merchant import Merchant
 from disburse.domain.registry_states import Drift
 from disburse.operations.desk import content_of
-from disburse.operations.registry_plan import Judged, Meaning, RowText
+from disburse.operations.registry_draft import Judged, Meaning, RowText
 from disburse.operations.registry_rules import Terms
 from disburse.storage import registries
 from disburse.storage.registries import Planned, Registry

@@ -1,51 +1,47 @@
 """Planning a registry: each row's verdict, all that its payout will be, and a digest over everything. Nothing is held and nothing is paid.
 
-Lives here: `Planner`, which is given judged rows in pieces and writes each piece down at once, so that memory does not grow with the file.
-May not live here: reading files (`protocols/registry_*`), what a row's text means (`domain/registry.py`), doing any of it (`registry_apply.py`).
+Lives here: `Planner`, which is given drafted pieces and writes each down at once, so that memory does not grow with the file.
+May not live here: reading files (`protocols/registry_*`), what a row's text means (`domain/registry.py`), drafting (`registry_draft.py`), doing any of
+it (`registry_apply.py`), which rows are asked about (`domain/duplicates.py`).
 
-A row gets faults here that only the house can know: no provider, an amount below the minimum, a reference that another row or a payout with other
-content has. A reference whose payout is there already with the same content is no fault: that payout stands for the row, and it is counted as known.
+A row is bad when its reference is that of an earlier row, or belongs to a payout with other content. A reference whose payout is there already with the
+same content is no fault: that payout stands for the row, and it is counted as known. A row is held when the guard asks about it, unless whoever plans
+the file names the row as one to pay all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Final, Protocol
-from uuid import UUID
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from disburse.domain import registry as registry_rows
-from disburse.domain.destinations import Destination
-from disburse.domain.fees import FREE, FeeRule, fee
-from disburse.domain.identifiers import payout_id, payout_ids
+from disburse.domain.duplicates import Question, Trace
+from disburse.domain.identifiers import payout_id
 from disburse.domain.merchant import Merchant
-from disburse.domain.money import MAX_MINOR, Money, minor_text
-from disburse.domain.ports import Clock
 from disburse.domain.refusals import Fault, Refusal
 from disburse.domain.registry_states import (
+    NOBODY,
+    LetPass,
     Plan,
     RegistryState,
     Total,
     bad_row_text,
     chunk_digest,
     digest_of_text,
-    reference_of_row,
-    row_text,
     rows_digest,
     same,
 )
-from disburse.domain.routing import TEST_CURRENCY, Freight, Why, decide
-from disburse.operations.desk import SURFACE, content_of
+from disburse.operations.duplicates import Guard, catch_up
+from disburse.operations.registry_draft import Drafter, Piece, faults_text, twice
 from disburse.operations.registry_rules import Terms, rules_of
 from disburse.storage import registries
-from disburse.storage.database import Transaction
+from disburse.storage.database import Hope, Transaction
 from disburse.storage.registries import Namesake, Registry
+from disburse.storage.registry_copy import as_bad, as_held, line_of, reference_of
 
-__all__ = ["EmptyRegistry", "Judged", "Meaning", "Piece", "Planner", "Registry", "RowText", "begin", "plan_all"]
+__all__ = ["EmptyRegistry", "Piece", "Planner", "Registry", "begin", "plan_all"]
 
 SHOWN: Final = 10_000
 """So many rows that are not good are kept for the plan's file; all are in the database."""
@@ -55,223 +51,115 @@ class EmptyRegistry(Refusal):
     """The file has no rows."""
 
 
-class RowText(registry_rows.RowText, Protocol):
-    """A row as it was read, with its place among the rows."""
-
-    @property
-    def number(self) -> int: ...
-
-
-class Meaning(Protocol):
-    """A row as it was judged: without faults it has money and a destination."""
-
-    @property
-    def money(self) -> Money | None: ...
-    @property
-    def destination(self) -> Destination | None: ...
-    @property
-    def execute_at(self) -> datetime | None: ...
-    @property
-    def faults(self) -> Sequence[Fault]: ...
-
-
-Judged = Sequence[tuple[RowText, Meaning]]
-
-
-@dataclass(slots=True)
-class _Good:
-    """A drafted row: the tuple to copy, and what the sums need."""
-
-    row: tuple[Any, ...]
-    rail: str
-    currency: str
-    amount: int
-    fee: int
-    base: str
-    fingerprint: bytes
-    content: bytes
-
-
-@dataclass(slots=True)
-class Piece:
-    """Some rows, drafted: in order, each a good one or the tuple of a bad one."""
-
-    rows: list[_Good | tuple[Any, ...]] = field(default_factory=list)
-    bases: dict[str, int] = field(default_factory=dict)
+Found = dict[str, Namesake]
 
 
 class Planner:
-    """Plans one registry of a merchant. Give it rows by `draft` and `store`, in order; then `finish`."""
+    """Plans one registry of a merchant. Give it pieces of rows by `store`, in order; then `finish`. `drafter` makes pieces."""
 
-    def __init__(self, terms: Terms, merchant: Merchant, registry: Registry) -> None:
-        self._terms = terms
-        self._desk = terms.desk
-        self._merchant = merchant
-        self._registry = registry
+    def __init__(self, terms: Terms, merchant: Merchant, registry: Registry, pay: LetPass) -> None:
+        self._terms, self._merchant, self._registry, self._pay = terms, merchant, registry, pay
+        self._database = terms.desk.database
+        self._guard = Guard(terms.desk.vault, merchant, registry.created_at)
+        self._hope = Hope()
+        self._writing: asyncio.Task[None] | None = None
         self._chunks: list[bytes] = []
         self._content = hashlib.sha256()
         self._totals: dict[tuple[str, str], list[int]] = {}
-        self._routes: dict[tuple[str, str], str] = {}
-        self._fees: dict[str, FeeRule] = {}
-        self._at = registry.created_at
-        self._own = str(registry.registry_id) if registry.again else None
         self.rows = self.good = self.bad = self.held = self.known = 0
         self.shown: list[dict[str, Any]] = []
-
-    @property
-    def clock(self) -> Clock:
-        """The world's clock."""
-        return self._desk.world.clock
-
-    # --- drafting, which touches no database ---
-
-    def draft(self, judged: Judged) -> Piece:
-        """Draw, derive and seal what the rows will need. Rows with faults are kept with them."""
-        piece = Piece()
-        ids = payout_ids(self._merchant.shard, self._at, self._desk.world.random.bytes(10 * len(judged)), len(judged))
-        for identifier, (row, meaning) in zip(ids, judged, strict=True):
-            if meaning.faults or meaning.money is None or meaning.destination is None:
-                piece.rows.append(self._bad(row, meaning.faults))
-                continue
-            route = self._route(str(meaning.destination.rail), meaning.money, meaning.destination.bank)
-            cost = self._fee(str(meaning.destination.rail), meaning.money)
-            faults = self._house_faults(meaning.money, meaning.destination, cost, route)
-            good = None if faults else self._good(row, meaning, cost, route, identifier)
-            if good is None:
-                piece.rows.append(self._bad(row, faults))
-            elif good.base in piece.bases:
-                piece.rows.append(self._bad(row, [_twice(piece.bases[good.base])]))
-            else:
-                piece.bases[good.base] = row.number
-                piece.rows.append(good)
-        return piece
-
-    def _house_faults(self, money: Money, to: Destination, cost: int, route: str | None) -> list[Fault]:
-        faults = []
-        rail, currency = str(to.rail), money.currency
-        if money.minor + cost > MAX_MINOR:
-            faults.append(Fault("amount", "is too large", money.text()))
-        least = self._terms.minimums.get(rail, 0) if currency == "RUB" else 0
-        if money.minor <= least and least:
-            faults.append(Fault("amount", f"is not above {minor_text(least, currency)}, the smallest amount on {rail}", money.text()))
-        if route is None:
-            why = self._why_no_route(rail, money, to.bank)
-            faults.append(Fault("amount" if why else "rail", why or f"has no provider for {currency}", money.text() if why else rail))
-        return faults
-
-    def _fee(self, rail: str, money: Money) -> int:
-        rule = self._fees.get(rail)
-        if rule is None:
-            rule = self._fees[rail] = self._merchant.fee_rule(rail, self._desk.fees)
-        return fee(rule, money).minor if rule is not FREE else 0
-
-    def _freight(self, rail: str, money: Money, bank: str | None) -> Freight:
-        return Freight(rail, money.currency, money.minor, self._merchant.merchant_id, bank, money.currency == TEST_CURRENCY)
-
-    def _route(self, rail: str, money: Money, bank: str | None) -> str | None:
-        """The route that a payout would take if nothing stood against it. Where no amount or bank matters it is remembered."""
-        known = self._routes.get((rail, money.currency))
-        if known is not None:
-            return known
-        if not self._desk.rules and not any(route.limits for route in self._desk.routes):
-            chosen = decide(self._desk.routes, self._freight(rail, money, bank)).chosen
-            if chosen is not None:
-                self._routes[rail, money.currency] = chosen
-            return chosen
-        return decide(self._desk.routes, self._freight(rail, money, bank), self._desk.rules).chosen
-
-    def _why_no_route(self, rail: str, money: Money, bank: str | None) -> str | None:
-        """What is wrong with the amount, where an amount is what every provider refuses."""
-        told = decide(self._desk.routes, self._freight(rail, money, bank), self._desk.rules).objections
-        for one in told:
-            if one.why in (Why.BELOW, Why.ABOVE):
-                return f"is {one.why} {one.detail}, {'the least' if one.why is Why.BELOW else 'the most'} that {one.connector} takes on {rail}"
-        return None
-
-    def _good(self, row: RowText, meaning: Meaning, cost: int, route: str | None, identifier: UUID) -> _Good:
-        desk, merchant, money, to = self._desk, self._merchant, meaning.money, meaning.destination
-        if money is None or to is None:
-            raise AssertionError("a row without faults has money and a destination")
-        number, rail = merchant.merchant_id, str(to.rail)
-        payee = to.fingerprint_text()
-        fingerprint = desk.vault.fingerprint(content_of(payee, money), number)
-        reference = row.reference or reference_of_row(self._registry.file_digest, row.number, self._own)
-        base = desk.base(merchant, SURFACE, reference, identifier)
-        found = (
-            merchant.shard, self._registry.registry_id, row.number, row.line, "good", reference, rail, money.currency, money.minor, cost,
-            row.amount_text, to.display(), row.comment, route, identifier, base, fingerprint,
-            desk.vault.fingerprint(payee, number),
-            desk.vault.seal(to.to_bytes(), merchant_id=number, payout_id=identifier.bytes), meaning.execute_at, None, None,
-        )  # fmt: skip
-        content = fingerprint + (row.reference or "").encode() + b"\n"
-        return _Good(found, rail, money.currency, money.minor, cost, base, fingerprint, content)
-
-    def _bad(self, row: RowText, faults: Sequence[Fault]) -> tuple[Any, ...]:
-        told = [{"field": one.field, "value": one.value, "why": one.why} for one in faults]
-        nothing = (None,) * 10
-        reference = row.reference if row.reference is not None and row.reference.isprintable() and len(row.reference) <= 200 else None
-        return (
-            self._merchant.shard, self._registry.registry_id, row.number, row.line, "bad", reference, None, None, None, None,
-            *nothing, json.dumps(told, ensure_ascii=False), None,
-        )  # fmt: skip
-
-    # --- storing ---
+        self.drafter = Drafter(terms, merchant, registry, self._guard)
 
     async def store(self, piece: Piece) -> None:
-        """Write a piece down, in one transaction. Raises StoreUnavailable."""
+        """Judge a piece by what is stored, while the one before is being written; then begin to write it. Raises StoreUnavailable."""
         if not piece.rows:
             return
-        chunk = len(self._chunks) + 1
-        shard, registry = self._registry.shard, self._registry.registry_id
-        kept: list[_Kept] = []
+        hopeful = self._hope.tries()
+        if not hopeful:
+            await self.written()
+        found, past = await self._look(piece, rows=not hopeful)
+        await self.written()
+        self._writing = asyncio.create_task(self._write(piece, found, past, hopeful))
+        await self._terms.desk.world.clock.sleep(0)  # let it begin
+
+    async def written(self) -> None:
+        """Wait until all pieces are written that were given. Raises StoreUnavailable."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    async def stop(self) -> None:
+        """Leave what is being written."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _look(self, piece: Piece, *, rows: bool) -> tuple[Found, list[Trace]]:
+        """What stands under the references of a piece already (among `rows` of the registry, too), and which payouts its rows may repeat."""
+        shard, registry, bases = self._registry.shard, self._registry.registry_id, [base for base in piece.bases if base]
+
+        async def work(tx: Transaction) -> tuple[Found, list[Trace]]:
+            found = await registries.namesakes(tx, shard, bases) if bases else {}
+            if rows and bases:
+                found |= await registries.earlier_rows(tx, shard, registry, bases, piece.first)
+            return found, await self._guard.look(tx, piece.traces) if piece.traces and not self._registry.again else []
+
+        return await self._database.ask(work)
+
+    async def _write(self, piece: Piece, found: Found, past: list[Trace], hopeful: bool) -> None:
+        """Write a piece down, in one transaction. Hopefully none of its references is that of an earlier row: then nobody looked."""
+        kept = self._keep(piece, found, past)
+        try:
+            await self._add(kept)
+        except registries.ReferenceTwice:
+            self._hope.ended(well=False)
+            kept = self._keep(piece, (await self._look(piece, rows=True))[0], past)
+            await self._add(kept)
+        else:
+            if hopeful:
+                self._hope.ended(well=True)
+        self._guard.passed(kept.traces)
+        self._count(kept)
+
+    async def _add(self, kept: _Kept) -> None:
+        shard, registry, chunk = self._registry.shard, self._registry.registry_id, len(self._chunks) + 1
 
         async def work(tx: Transaction) -> None:
-            found = await registries.namesakes(tx, shard, registry, list(piece.bases)) if piece.bases else {}
-            if tx.rerun and await registries.has_chunk(tx, shard, registry, chunk):
-                found = {base: one for base, one in found.items() if one.number is None or one.number not in piece.bases.values()}
-                kept[:] = [self._keep(piece, found)]
-                return
-            kept[:] = [self._keep(piece, found)]
-            await registries.add_chunk(tx, shard, registry, chunk, kept[0].rows, kept[0].good, kept[0].digest)
+            if not (tx.rerun and await registries.has_chunk(tx, shard, registry, chunk)):
+                last = kept.first + len(kept.rows) - 1
+                await registries.add_chunk(tx, shard, registry, chunk, kept.first, last, kept.rows, kept.names, kept.good, kept.digest)
 
-        await self._desk.database.run(work)
-        self._count(kept[0])
+        await self._database.run(work)
 
-    def _keep(self, piece: Piece, found: dict[str, Namesake]) -> _Kept:
-        """The rows as they are stored, now that their namesakes are known."""
-        kept = _Kept()
-        for one in piece.rows:
-            if isinstance(one, _Good):
-                namesake = found.get(one.base)
-                if namesake is None or namesake.fingerprint == one.fingerprint:
-                    kept.add_good(one, known=namesake is not None)
-                    continue
-                fault = _twice(namesake.number) if namesake.number is not None else _OTHER_CONTENT
-                row = one.row
-                told = json.dumps([{"field": fault.field, "value": row[5], "why": fault.why}], ensure_ascii=False)
-                one = (*row[:4], "bad", row[5], *(None,) * 14, told, None)
-            kept.add_bad(one)
-        kept.digest = chunk_digest(kept.texts)
-        return kept
+    def _keep(self, piece: Piece, found: Found, past: list[Trace]) -> _Kept:
+        """The rows as they are stored, now that it is known what was there before."""
+        first, bases = piece.first, piece.bases
+        traces = [one for one in piece.traces if bases[one.row - first] not in found] if found else piece.traces
+        asked = self._guard.ask(traces, past) if traces else {}
+        held = {row: question for row, question in asked.items() if row not in self._pay}
+        if not found and not held:
+            totals = {(rail, currency): sums for rail, currency, *sums in piece.totals}
+            good = len(piece.traces)
+            return _Kept(first, piece.rows, piece.texts, piece.contents, piece.names, traces, totals, piece.shown, piece.digest, good)
+        return _judged(piece, found, held, [one for one in traces if one.row not in held])
 
     def _count(self, kept: _Kept) -> None:
         self._chunks.append(kept.digest)
         self.rows += len(kept.rows)
         self.good += kept.good
-        self.bad += len(kept.rows) - kept.good
+        self.held += kept.held
+        self.bad += len(kept.rows) - kept.good - kept.held
         self.known += kept.known
-        for content in kept.contents:
-            self._content.update(content)
+        self._content.update(b"".join(kept.contents))
         for key, sums in kept.totals.items():
             total = self._totals.setdefault(key, [0, 0, 0])
             for place, more in enumerate(sums):
                 total[place] += more
-        for row in kept.rows:
-            if row[4] != "good" and len(self.shown) < SHOWN:
-                self.shown.append({"row": row[2], "line": row[3], "reference": row[5], "verdict": row[4], "faults": json.loads(row[20] or "[]")})
+        self.shown += kept.shown[: max(SHOWN - len(self.shown), 0)]
 
     async def finish(self) -> Registry:
         """Seal the plan. Returns the registry, planned. Raises EmptyRegistry, StoreUnavailable."""
+        await self.written()
         if not self.rows:
             raise EmptyRegistry()
         registry = self._registry
@@ -279,9 +167,9 @@ class Planner:
         plan = Plan(
             str(registry.registry_id), registry.merchant_id, registry.file_name, registry.file_digest.hex(), registry.file_bytes,
             registry.again, self.rows, self.good, self.bad, self.held, totals,
-            rules_of(self._terms, self._merchant, self._totals), self._content.hexdigest(), rows_digest(self._chunks).hex(),
+            rules_of(self._terms, self._merchant, self._totals), self._content.hexdigest(), rows_digest(self._chunks).hex(), str(self._pay),
         )  # fmt: skip
-        text, at = plan.to_text(), self._desk.world.clock.now()
+        text, at = plan.to_text(), self._terms.desk.world.clock.now()
         planned = replace(
             registry, state=RegistryState.PLANNED, rows_read=self.rows, good=self.good, bad=self.bad, held=self.held,
             content=self._content.digest(), rows_digest=rows_digest(self._chunks), digest=digest_of_text(text), plan=text, updated_at=at,
@@ -292,7 +180,7 @@ class Planner:
                 return await registries.by_id(tx, registry.shard, registry.registry_id)
             return None
 
-        found = await self._desk.database.run(work)
+        found = await self._database.run(work)
         if found is None or not same(found.digest, planned.digest):
             raise AssertionError("a registry changed while it was planned")
         return found
@@ -300,46 +188,69 @@ class Planner:
 
 @dataclass(slots=True)
 class _Kept:
-    """A piece as it is stored, with its sums."""
+    """A piece as it is stored, with its sums. `traces`: rows that may be paid, which rows below may repeat."""
 
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    contents: list[bytes] = field(default_factory=list)
-    totals: dict[tuple[str, str], list[int]] = field(default_factory=dict)
-    good: int = 0
+    first: int
+    rows: list[bytes]
+    texts: list[str]
+    contents: list[bytes]
+    names: list[bytes]
+    traces: list[Trace]
+    totals: dict[tuple[str, str], list[int]]
+    shown: list[dict[str, Any]]
+    digest: bytes
+    good: int
+    held: int = 0
     known: int = 0
-    digest: bytes = b""
-
-    def add_good(self, one: _Good, *, known: bool) -> None:
-        row = one.row
-        self.rows.append(row)
-        self.texts.append(row_text(row[2], row[14].bytes, one.rail, one.currency, one.amount, one.fee, one.fingerprint, one.base, "good"))
-        self.good += 1
-        self.known += known
-        self.contents.append(one.content)
-        total = self.totals.get((one.rail, one.currency))
-        if total is None:
-            total = self.totals[one.rail, one.currency] = [0, 0, 0]
-        total[0] += 1
-        total[1] += one.amount
-        total[2] += one.fee
-
-    def add_bad(self, row: tuple[Any, ...]) -> None:
-        self.rows.append(row)
-        self.texts.append(bad_row_text(row[2]))
 
 
-def _twice(number: int) -> Fault:
-    return Fault("reference", f"is the same as in row {number}")
+def _judged(piece: Piece, found: Found, held: Mapping[int, Question], traces: list[Trace]) -> _Kept:
+    """A piece of which some rows are not what they were drafted as, or have a payout."""
+    totals = {(rail, currency): list(sums) for rail, currency, *sums in piece.totals}
+    kept = _Kept(piece.first, [*piece.rows], [*piece.texts], [*piece.contents], piece.names, traces, totals, [*piece.shown], b"", len(piece.traces))
+    for place, base in enumerate(piece.bases):
+        namesake, number, row = found.get(base), piece.first + place, kept.rows[place]
+        if namesake is not None and namesake.number is None and kept.contents[place].startswith(namesake.fingerprint):
+            kept.known += 1
+        elif namesake is not None:
+            fault = twice(namesake.number) if namesake.number is not None else _OTHER_CONTENT
+            told = [{"field": fault.field, "value": reference_of(row), "why": fault.why}]
+            kept.rows[place] = as_bad(row, faults_text(told))
+            _leave_out(kept, place, "bad", told)
+        elif number in held:
+            question = held[number]
+            told = [{"field": "duplicate", "value": str(question.payout or f"row {question.row}"), "why": question.why}]
+            kept.rows[place] = as_held(row, faults_text(told))
+            kept.held += 1
+            _leave_out(kept, place, "held", told)
+    kept.shown.sort(key=lambda one: int(one["row"]))
+    kept.digest = chunk_digest(kept.texts)
+    return kept
+
+
+def _leave_out(kept: _Kept, place: int, verdict: str, told: list[dict[str, Any]]) -> None:
+    """A drafted row is not paid: take it out of the sums, and show it."""
+    row, number = kept.rows[place], kept.first + place
+    _, _, _, rail, currency, minor, cost, *_ = kept.texts[place].split("|")
+    total = kept.totals[rail, currency]
+    for at, less in enumerate((1, int(minor), int(cost))):
+        total[at] -= less
+    if not total[0]:
+        del kept.totals[rail, currency]
+    kept.good -= 1
+    kept.contents[place] = b""
+    kept.texts[place] = bad_row_text(number) if verdict == "bad" else kept.texts[place].replace("|good|", "|held|", 1)
+    kept.shown.append({"row": number, "line": line_of(row), "reference": reference_of(row), "verdict": verdict, "faults": told})
 
 
 _OTHER_CONTENT: Final = Fault("reference", "belongs to a payout with another payee or amount")
 
 
 async def begin(
-    terms: Terms, merchant: Merchant, *, file_name: str, file_digest: bytes, file_bytes: int, again: bool, actor: str
+    terms: Terms, merchant: Merchant, *, file_name: str, file_digest: bytes, file_bytes: int, again: bool, actor: str, pay: LetPass = NOBODY
 ) -> Planner:
-    """Make a registry whose rows will come. `again`: this content is meant to be paid although it was before. Raises StoreUnavailable."""
+    """Make a registry whose rows will come. `again`: this content is meant to be paid although it was before; `pay`: rows that are not held for a
+    question. Raises StoreUnavailable."""
     at = terms.desk.world.clock.now()
     identifier = payout_id(merchant.shard, at, terms.desk.world.random.bytes(10))
     registry = Registry(
@@ -352,27 +263,19 @@ async def begin(
             await registries.add(tx, registry)
 
     await terms.desk.database.run(work)
-    return Planner(terms, merchant, registry)
+    await catch_up(terms.desk.database, terms.desk.vault, merchant, at)
+    return Planner(terms, merchant, registry, pay)
 
 
-async def plan_all(planner: Planner, pieces: Iterable[Judged], told: Callable[[int], None] = lambda rows: None) -> Registry:
+async def plan_all(planner: Planner, pieces: AsyncIterator[Piece], told: Callable[[int], None] = lambda rows: None) -> Registry:
     """Plan everything: while the database stores one piece, the next is read, judged and drafted. `told` hears how many rows are stored.
 
     Raises what the pieces raise, EmptyRegistry, StoreUnavailable; what was stored by then stays without a plan, and is never applied.
     """
-    storing: asyncio.Task[None] | None = None
     try:
-        for judged in pieces:
-            piece = planner.draft(judged)
-            if storing is not None:
-                await storing
-                told(planner.rows)
-            storing = asyncio.create_task(planner.store(piece))
-            await planner.clock.sleep(0)  # let it begin
-        if storing is not None:
-            await storing
+        async for piece in pieces:
+            await planner.store(piece)
             told(planner.rows)
+        return await planner.finish()
     finally:
-        if storing is not None and not storing.done():
-            storing.cancel()
-    return await planner.finish()
+        await planner.stop()

@@ -24,6 +24,10 @@ class NewRegistryAsked(Asked, frozen=True):
     again: Annotated[
         Literal["true", "false"], Meta(description="Pay rows without references even if they were paid before. An operator has to agree.")
     ] = "false"
+    pay: Annotated[
+        str, Meta(description="Rows to pay although the duplicate guard asks about them: numbers such as 17,23-40, or all.", max_length=4000,
+                  pattern="^(all|[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*)?$"),
+    ] = ""
 
 
 class RegistriesAsked(Asked, frozen=True):
@@ -94,7 +98,7 @@ class Registries(Told, frozen=True):
 
 
 class RegistryRow(Told, frozen=True):
-    """A row of the file, and what became of it."""
+    """A row of the file, and what became of it. Of a held row `faults` has what is asked about it."""
 
     row: int
     line: int

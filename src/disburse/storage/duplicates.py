@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from disburse.domain.duplicates import FEW, Trace
+from disburse.domain.identifiers import first_id_of
 from disburse.storage.database import Transaction
 
 EVENTS: int = 5_000
@@ -38,6 +39,16 @@ async def place(tx: Transaction, shard: int, merchant: int) -> int:
     found: int = await tx.fetchval(
         "SELECT event_to FROM duplicate_places WHERE shard = $1 AND merchant_id = $2", shard, merchant
     )
+    return found
+
+
+async def most_behind(tx: Transaction, shard: int, events: int) -> int | None:
+    """A merchant of whom so many events were not followed, though some were: who never planned a registry needs no memory."""
+    found: int | None = await tx.fetchval(
+        """SELECT p.merchant_id FROM duplicate_places p JOIN merchants m ON m.shard = $1 AND m.merchant_id = p.merchant_id
+           WHERE p.shard = $1 AND m.events >= p.event_to + $2 ORDER BY p.merchant_id LIMIT 1""",
+        shard, events,
+    )  # fmt: skip
     return found
 
 
@@ -87,25 +98,23 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
     await tx.execute("UPDATE duplicate_places SET event_to = greatest(event_to, $3) WHERE shard = $1 AND merchant_id = $2", shard, merchant, to)
 
 
-async def add_names(tx: Transaction, shard: int, names: Sequence[tuple[UUID, int, int, int]]) -> None:
-    """Keep the keyed names of rows that are to become payouts: payout, person, patronymic, short."""
-    records = [(shard, *name) for name in names]
-    await tx.connection.copy_records_to_table(
-        "duplicate_names", records=records, columns=("shard", "payout_id", "person", "patronymic", "short"), schema_name="disburse"
-    )
-
-
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
-    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts."""
+    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts.
+
+    They are found by their ids, which rise with the time at which they were drawn: that is never after the payout was made. Names of rows that never
+    became payouts go by that time alone.
+    """
+    first = first_id_of(before)
     rows = await tx.fetch(
-        """WITH gone AS (DELETE FROM duplicate_traces t WHERE t.shard = $1 AND t.payout_id IN (
-               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND at < $2 ORDER BY payout_id LIMIT $3) RETURNING t.payout_id)
-           SELECT payout_id FROM gone ORDER BY payout_id""",
-        shard, before, limit,
+        """DELETE FROM duplicate_traces WHERE shard = $1 AND payout_id = ANY (ARRAY(
+               SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND payout_id < $2 AND at < $3 ORDER BY payout_id LIMIT $4)) RETURNING 1""",
+        shard, first, before, limit,
     )  # fmt: skip
     await tx.execute(
-        "DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY ($2::uuid[])", shard, [row[0] for row in rows]
-    )
+        """DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY (ARRAY(
+               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3))""",
+        shard, first, limit,
+    )  # fmt: skip
     return len(rows)
 
 

@@ -6,6 +6,7 @@ Rows and fates are only added to. A registry's place (`applied_to`) and counters
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from disburse.domain.registry_states import RegistryState
 from disburse.storage.database import Transaction
+from disburse.storage.registry_copy import HEADER, NAME_COLUMNS, ROW_COLUMNS, TRAILER
 
 COLUMNS = """r.shard, r.registry_id, r.merchant_id, r.state, r.file_name, r.file_digest, r.file_bytes, r.again, r.only_good, r.rows_read,
     r.good, r.bad, r.held, r.content, r.rows_digest, r.digest, r.plan, r.applied_to, r.made, r.found, r.refused, r.given_up, r.waits,
@@ -65,14 +69,6 @@ def registry_of(row: Any) -> Registry:
     return Registry(*values)
 
 
-ROW_COLUMNS = (
-    "shard", "registry_id", "number", "line", "verdict", "reference", "rail", "currency", "amount_minor", "fee_minor", "amount_text",
-    "display", "comment", "route", "payout_id", "base", "fingerprint", "destination_digest", "sealed", "execute_at", "faults",
-    "questions",
-)  # fmt: skip
-"""What a planned row is made of, in the order in which it is copied."""
-
-
 # --- planning ------------------------------------------------------------------------------------------------------------
 
 
@@ -96,38 +92,55 @@ async def has_chunk(tx: Transaction, shard: int, registry: UUID, chunk: int) -> 
     )
 
 
+class ReferenceTwice(Exception):
+    """A row of these has the reference of an earlier row of the registry; nothing was stored."""
+
+
 async def add_chunk(
-    tx: Transaction, shard: int, registry: UUID, chunk: int, rows: Sequence[Sequence[Any]], good: int, digest: bytes
-) -> None:
-    """Store rows (as ROW_COLUMNS) and the digest of what they say."""
-    await tx.connection.copy_records_to_table("registry_rows", records=rows, columns=ROW_COLUMNS, schema_name="disburse")
+    tx: Transaction, shard: int, registry: UUID, chunk: int, first: int, last: int, rows: Sequence[bytes], names: Sequence[bytes], good: int,
+    digest: bytes,
+) -> None:  # fmt: skip
+    """Store rows and keyed names (as `registry_copy.py` writes them) and the digest of what the rows say. Raises ReferenceTwice."""
+    try:
+        await _copy(tx, "registry_rows", ROW_COLUMNS, rows)
+    except asyncpg.UniqueViolationError as fault:
+        if fault.constraint_name is not None and fault.constraint_name.endswith("pkey"):
+            raise
+        raise ReferenceTwice from None
+    if names:
+        await _copy(tx, "duplicate_names", NAME_COLUMNS, names)
     await tx.execute(
         """INSERT INTO registry_chunks (shard, registry_id, chunk, first_row, last_row, good, digest)
            VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        shard, registry, chunk, rows[0][2], rows[-1][2], good, digest,
+        shard, registry, chunk, first, last, good, digest,
     )  # fmt: skip
 
 
-class Namesake(NamedTuple):
-    """What stands under a base already: a payout (its id and fingerprint), or an earlier row of the registry (its number)."""
+async def _copy(tx: Transaction, table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
+    source = io.BytesIO(b"".join((HEADER, *rows, TRAILER)))
+    await tx.connection.copy_to_table(table, source=source, columns=columns, schema_name="disburse", format="binary")
 
-    payout_id: UUID | None
-    fingerprint: bytes | None
+
+class Namesake(NamedTuple):
+    """What stands under a base already: a payout (its fingerprint), or an earlier row of the registry (its number)."""
+
+    fingerprint: bytes
     number: int | None
 
 
-async def namesakes(tx: Transaction, shard: int, registry: UUID, bases: Sequence[str]) -> dict[str, Namesake]:
-    """What stands under these bases already."""
+async def namesakes(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Namesake]:
+    """The payouts that stand under these bases already."""
+    rows = await tx.fetch("SELECT base, fingerprint FROM payouts WHERE shard = $1 AND base = ANY ($2::text[])", shard, list(bases))
+    return {row[0]: Namesake(row[1], None) for row in rows}
+
+
+async def earlier_rows(tx: Transaction, shard: int, registry: UUID, bases: Sequence[str], before: int) -> dict[str, Namesake]:
+    """The rows of a registry before a number that stand under these bases."""
     rows = await tx.fetch(
-        """SELECT p.base, p.payout_id, p.fingerprint, NULL::int4 FROM payouts p WHERE p.shard = $1 AND p.base = ANY ($3::text[])
-           UNION ALL
-           SELECT r.base, NULL, NULL, r.number FROM registry_rows r
-           WHERE r.shard = $1 AND r.registry_id = $2 AND r.base = ANY ($3::text[])""",
-        shard,
-        registry,
-        list(bases),
-    )
-    return {row[0]: Namesake(*tuple(row)[1:]) for row in rows}
+        "SELECT base, number FROM registry_rows WHERE shard = $1 AND registry_id = $2 AND base = ANY ($3::text[]) AND number < $4",
+        shard, registry, list(bases), before,
+    )  # fmt: skip
+    return {row[0]: Namesake(b"", row[1]) for row in rows}
 
 
 async def set_planned(tx: Transaction, registry: Registry, at: datetime) -> bool:

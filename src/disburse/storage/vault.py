@@ -12,7 +12,7 @@ merchants have different fingerprints.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -31,6 +31,10 @@ _SEALED_AT: Final = _HEADER_BYTES + _NONCE_BYTES
 _FINGERPRINT_BYTES: Final = 16
 _CACHED: Final = 2048  # derived keys kept: a cipher takes 2.6 KB, making one again 4 microseconds
 
+_HMAC_BLOCK: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
+
 _DESTINATION: Final = b"destination"
 _SECRET: Final = b"secret"
 _FINGERPRINT: Final = b"fingerprint"
@@ -48,7 +52,7 @@ class Vault:
         self._random = random
         self._header = _VERSION + keyring.current
         self._ciphers: dict[tuple[bytes, bytes, int], AESGCM] = {}
-        self._fingerprint_keys: dict[int, bytes] = {}
+        self._fingerprints: dict[int, tuple[hashlib._Hash, hashlib._Hash]] = {}
 
     def seal(self, plain: bytes, *, merchant_id: int, payout_id: bytes) -> bytes:
         """Seal a payout's destination. `payout_id` is its UUID's 16 bytes."""
@@ -71,12 +75,15 @@ class Vault:
 
         HMAC-SHA-256 over the whole text. Rotation of the sealing key does not change it.
         """
-        key = self._fingerprint_keys.get(merchant_id)
-        if key is None:
-            key = self._derive(_FINGERPRINT, self._keyring.fingerprint, merchant_id)
-            _make_room(self._fingerprint_keys)
-            self._fingerprint_keys[merchant_id] = key
-        return hmac.digest(key, text, "sha256")[:_FINGERPRINT_BYTES]
+        halves = self._fingerprints.get(merchant_id)
+        if halves is None:
+            halves = _halves(self._derive(_FINGERPRINT, self._keyring.fingerprint, merchant_id))
+            _make_room(self._fingerprints)
+            self._fingerprints[merchant_id] = halves
+        inner, outer = halves[0].copy(), halves[1].copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.digest()[:_FINGERPRINT_BYTES]
 
     def _seal(self, use: bytes, plain: bytes, merchant_id: int, payout_id: bytes) -> bytes:
         header, nonce = self._header, self._random.bytes(_NONCE_BYTES)
@@ -105,6 +112,14 @@ class Vault:
     def _derive(self, use: bytes, key_id: bytes, merchant_id: int) -> bytes:
         info = b"disburse vault 1|" + use + b"|" + merchant_id.to_bytes(8, "big")
         return HKDF(SHA256(), 32, None, info).derive(self._keyring.keys[key_id])
+
+
+def _halves(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """HMAC-SHA-256 of a key with no text yet: to copy these two and go on takes a third of the time of making them anew."""
+    if len(key) > _HMAC_BLOCK:
+        raise AssertionError("a key of ours is never longer than a block")
+    padded = key.ljust(_HMAC_BLOCK, b"\0")
+    return hashlib.sha256(padded.translate(_INNER)), hashlib.sha256(padded.translate(_OUTER))
 
 
 def _sixteen(payout_id: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens. All of it may be late.
+"""Housekeeping: says that this worker lives, expires what nobody executed, forgets dead tokens and what the duplicate guard no longer needs. All of it may be late.
 
 The heartbeat is also what a failover is judged by (`operations/witness.py`): while nobody has accepted the database it is repeated.
 
@@ -8,6 +8,7 @@ It also sees to it that no bucket is left out: a merchant may have been put into
 from __future__ import annotations
 
 from disburse.domain.ports import World
+from disburse.operations import duplicates
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.payouts import Act
 
@@ -42,6 +43,8 @@ class Housekeeper:
                     await self._expire(shard)
                 if rounds % _TOKENS_EVERY == 0:
                     await self._desk.forget_tokens()
+                    for shard in self._shards:
+                        await duplicates.forget(self._desk.database, shard, self._world.clock.now())
             except StoreUnavailable:
                 pass  # the next round says it again
             rounds += 1

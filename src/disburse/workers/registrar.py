@@ -1,6 +1,6 @@
 """The registrar: carries registries out that were applied, whoever applied them, and says when one is over.
 
-Lives here: one worker's loop over registries at work. Each is held by a lease while its rows become payouts, so that workers share them; one
+Lives here: one worker's loop over registries at work, and between them the memory of the duplicate guard. Each is held by a lease while its rows become payouts, so that workers share them; one
 whose holder died is taken up after the lease. What may not live here: how rows become payouts (`operations/registry_apply.py`), and what
 a registry needs before it may begin (`operations/registries.py`).
 """
@@ -14,7 +14,7 @@ import structlog
 from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry_states import FINAL, RegistryState
-from disburse.operations import registries, registry_work
+from disburse.operations import duplicates, registries, registry_work
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Start
 from disburse.operations.registry_apply import Applier
@@ -51,10 +51,17 @@ class Registrar:
                 try:
                     for registry in await registry_work.at_work(self._terms, shard, _MOST):
                         left |= await self._work_on(registry)
+                    if not left:
+                        await self._remember(shard)
                 except StoreUnavailable:
                     pass  # the next round asks again
             if not left:
                 await self.pace.rest()
+
+    async def _remember(self, shard: int) -> None:
+        """Keep the duplicate guard's memory near: a step of it at a time, since everybody's work goes on meanwhile."""
+        desk = self._terms.desk
+        await duplicates.catch_up_somebody(desk.database, desk.vault, shard, self._world.clock.now())
 
     async def _work_on(self, registry: Registry) -> bool:
         """One turn. Whether it used all of it, so that there is more to do."""
