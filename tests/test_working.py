@@ -20,7 +20,7 @@ from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.operations.payouts import Found
 from disburse.protocols.wire import WireRequest
 from disburse.settings import BadSettings, load_settings
-from disburse.wiring import House, Rhythm, hearing, open_house, working
+from disburse.wiring import House, Rhythm, hearing, make_workers, open_house, working
 from disburse.world import real_world
 from disburse.world_spool import FileSpool
 
@@ -68,6 +68,13 @@ async def test_no_bucket_is_left_out(dsn: str, tmp_path: Path) -> None:
     async with house_of(dsn, tmp_path, sandbox=True) as house, working(house, api=True, workers=True):
         merchant = await rich_merchant(house, shard=5)
         await until(house, await pay(house, merchant, "10.00"), PayoutState.PAID)
+
+
+async def test_a_worker_has_one_list_of_buckets(dsn: str, tmp_path: Path) -> None:
+    """Every loop looks through the list that the housekeeper adds to: what is found in a new bucket is everybody's, registries too."""
+    async with house_of(dsn, tmp_path) as house:
+        loops = make_workers(house)
+    assert len(loops) == 5 and all(one._shards is loops[0]._shards for one in loops)
 
 
 async def test_a_worker_without_providers_claims_nothing(dsn: str, tmp_path: Path) -> None:

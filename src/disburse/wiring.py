@@ -284,13 +284,13 @@ async def working(
             for connector in house.connectors.values():
                 if not connector.capabilities.sends:
                     alerting(house.gauges.alerted)(connector.name, "no_certificate")
-            sender, inquirer, housekeeper, timekeeper = make_workers(house, rhythm)
+            sender, inquirer, housekeeper, timekeeper, registrar = make_workers(house, rhythm)
             stack.push_async_callback(sender.finish)
             if api:
                 desk.on_due, desk.on_final = sender.pace.wake, _nothing
             pulse = Pulse(desk, house.connectors, world, poll_s=rhythm.pulse_s)
             desk.providers.on_news = pulse.pace.wake
-            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run, make_registrar(house).run]
+            paying += [inquirer.run, housekeeper.run, timekeeper.run, pulse.run, registrar.run]
             if house.connectors:  # one that has no provider at all says nothing about whether others have a route: it claims nothing
                 paying += [sender.run, partial(listening, house, DUE, sender.pace.wake)]
         sending = [asyncio.create_task(loop()) for loop in paying]
@@ -300,8 +300,8 @@ async def working(
         yield tasks
 
 
-def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper, Timekeeper]:
-    """One of each, under one name that no other process has."""
+def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inquirer, Housekeeper, Timekeeper, Registrar]:
+    """One of each, under one name that no other process has, the registrar under another."""
     worker = f"{house.place}-{house.world.random.bytes(4).hex()}"
     settings, shards = house.settings, list(range(house.settings.buckets))  # one list: the housekeeper adds to it
     limits = SenderLimits(window=settings.window, batch=rhythm.claims, call_s=settings.call_s, poll_s=rhythm.poll_s, lease_s=settings.lease_s)
@@ -319,13 +319,8 @@ def make_workers(house: House, rhythm: Rhythm = Rhythm()) -> tuple[Sender, Inqui
         inquirer,
         Housekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.house_s),
         Timekeeper(house.desk, house.world, worker, shards=shards, every_s=rhythm.time_s),
+        Registrar(Terms(house.desk, settings.minimums), house.world, f"{house.place}-{house.world.random.bytes(4).hex()}", shards=shards),
     )  # fmt: skip
-
-
-def make_registrar(house: House) -> Registrar:
-    """The loop that carries registries out."""
-    name = f"{house.place}-{house.world.random.bytes(4).hex()}"
-    return Registrar(Terms(house.desk, house.settings.minimums), house.world, name, shards=list(range(house.settings.buckets)))
 
 
 def hearing(house: House) -> Hear:

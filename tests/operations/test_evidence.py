@@ -118,6 +118,35 @@ async def test_a_life(
     assert len(await shop.rows("SELECT 1 FROM evidence")) == len(heard)
 
 
+ONE_REQUEST = [NotSent("too late"), Absent("our key is not taken"), Rejected("no money"), Rejected("no money", elsewhere=True)]
+"""What a call may prove of its own request, without the provider's word about the order."""
+
+
+@pytest.mark.parametrize("verdict", ONE_REQUEST, ids=str)
+@pytest.mark.parametrize("slept", [True, False], ids=["slept", "in time"])
+async def test_who_slept_speaks_for_one_request(shop: Shop, verdict: Verdict, slept: bool) -> None:
+    """Where others may send an order again, proof about one request counts while its owner alone could have sent; later it is kept, and moves nothing."""
+    opened = await under_way(shop)
+    if slept:
+        await shop.hear_of(opened, Unknown("the owner's lease ran out"), kind="lease")
+    [applied] = await shop.hear(replace(shop.message(opened, verdict), repeatable=True))
+    now = await shop.read(opened.payout)
+    assert (await shop.attempts(now) == ["unknown"]) is slept
+    assert (applied.effect == "nothing") is slept
+    if slept:
+        await shop.hear_of(opened, Settled("p"), kind="inquiry")
+        assert (await shop.read(opened.payout)).state is PAID
+    await whole(shop)
+
+
+async def test_a_refused_order_is_refused_whoever_slept(shop: Shop) -> None:
+    """A refusal with the provider's own id of the order is about the order, however often it was sent."""
+    opened = await under_way(shop)
+    await shop.hear_of(opened, Unknown("the owner's lease ran out"), kind="lease")
+    await shop.hear(replace(shop.message(opened, Rejected("no", provider_reference="7")), repeatable=True))
+    assert (await shop.read(opened.payout)).state is FAILED
+
+
 @pytest.mark.parametrize(("heard", "state", "attempts", "balances"), [one[1:] for one in LIVES], ids=[one[0] for one in LIVES])
 async def test_a_life_in_one_batch(
     shop: Shop, heard: Sequence[Verdict], state: PayoutState, attempts: list[str], balances: dict[str, int]

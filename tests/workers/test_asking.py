@@ -116,7 +116,7 @@ async def test_what_never_reached_a_provider_is_tried_when_it_answers_again(town
     claims = [Claim(one.payout.payout_id, 1, one.payout.merchant_id, "gone", 30.0, now) for one in await desk.due(0, 3)]
     for opened in await desk.claim(0, claims):
         assert opened is not None
-        await tell(desk, town.world, opened, "answer", NotSent("connection refused"), "gone")
+        await tell(desk, town.world, opened, NotSent("connection refused"), "gone", bank.capabilities)
     resting = "UPDATE attempts SET due_at = clock_timestamp() + interval '3 h' WHERE state = 'due' AND number > 1 RETURNING 1"
     assert len(await town.rows(resting)) == 3
     process = Process(town, "w")

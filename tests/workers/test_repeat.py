@@ -104,6 +104,43 @@ async def test_an_order_that_never_arrived_is_sent_again(
     await town.agrees()
 
 
+class Slept(Forgetful):
+    """The first sending finds no connection, but the sender sleeps and says so only once the second was paid, whose answer is lost."""
+
+    async def submit(self, order: Order) -> Outcome:
+        self.calls.append(order.end_to_end_id)
+        if len(self.calls) == 1:
+            await self.door.wait()
+            return NotSent("no connection in time")
+        self.paid.append((order.end_to_end_id, order.amount.minor))
+        self.door.set()
+        return Unknown("the answer is lost")
+
+
+async def test_an_owner_that_slept_cannot_tell_that_nothing_was_sent(
+    database: Database, world: World, tmp_path: Path
+) -> None:
+    """It wakes after its lease and finds no connection, when another worker has sent the order again: no new id goes out, it is paid once."""
+    provider = Slept()
+    provider.door.clear()
+    town = await town_of(provider, database, world, tmp_path)
+    [payout] = await town.pay(0)
+    sleeper = Process(town, "sleeper", asks=False).start()
+
+    async def called() -> bool:
+        return bool(provider.calls)
+
+    await town.until(called)
+    await town.lapse()
+    other = Process(town, "other", sends=False).start()
+    await town.until(town.all_final, step_s=1.0)
+    await other.stop()
+    await sleeper.stop()
+    assert len(provider.calls) == 2 and len(set(provider.calls)) == 1
+    assert await town.attempts(payout) == ["settled"]
+    await town.agrees()
+
+
 async def test_a_provider_that_does_not_deduplicate_is_never_sent_a_repeat(
     database: Database, world: World, tmp_path: Path
 ) -> None:
@@ -215,5 +252,22 @@ def test_when_an_order_may_go_out_again(
 ) -> None:
     """Not before the first sending is over, not in the last hour of the promise, not where anybody is known to have it."""
     able = Capabilities(frozenset({Rail.CARD}), frozenset({"RUB"}), deduplicates_for_s=promised_s)
-    assert may_repeat(able, replace(OLD, **changed), lapsed, START + timedelta(seconds=seconds)) is may
-    assert may_repeat(replace(able, two_step=True), replace(OLD, **changed), lapsed, START + timedelta(seconds=seconds)) is False
+    now = START + timedelta(seconds=seconds)
+    assert may_repeat(able, replace(OLD, **changed), lapsed, now, now) is may
+    assert may_repeat(replace(able, two_step=True), replace(OLD, **changed), lapsed, now, now) is False
+
+
+@pytest.mark.parametrize("off", [timedelta(days=3650), timedelta(hours=10), -timedelta(days=3650)], ids=str)
+@pytest.mark.parametrize(
+    "since_the_lease_s, promised_s, may",
+    [(SETTLED_DOWN_S, math.inf, True), (SETTLED_DOWN_S - 0.1, math.inf, False), (DAY_S, DAY_S, False)],
+)
+def test_an_owners_wrong_clock_decides_nothing(since_the_lease_s: float, promised_s: float, may: bool, off: timedelta) -> None:
+    """Opened by a clock that was years or hours ahead: by the database's clock a repeat comes in time all the same, and never too late.
+
+    By one that was behind, an order seems older than it is: it is repeated no later for that.
+    """
+    now = START + timedelta(seconds=since_the_lease_s)
+    opened = replace(OLD, opened_at=START + off, lease_until=START)
+    able = Capabilities(frozenset({Rail.CARD}), frozenset({"RUB"}), deduplicates_for_s=promised_s)
+    assert may_repeat(able, opened, False, now, now) is (may or (off < timedelta(0) and promised_s == math.inf))

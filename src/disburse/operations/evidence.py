@@ -18,7 +18,7 @@ from disburse.domain.attempt import ASKABLE, Attempt, AttemptState
 from disburse.domain.evidence import Case, Ruling, rule
 from disburse.domain.identifiers import read_end_to_end_id
 from disburse.domain.ledger import Reason
-from disburse.domain.outcomes import Accepted, Rejected, Returned, Settled, Verdict
+from disburse.domain.outcomes import Absent, Accepted, NotSent, Rejected, Returned, Settled, Verdict
 from disburse.domain.payout import Payout, PayoutState
 from disburse.domain.routing import Route
 from disburse.domain.schedule import ask_in_s, try_again_in_s
@@ -40,6 +40,7 @@ class Heard:
     `sent`: of the answer to a call, the payout and the attempt as its sender wrote them when it opened the attempt. A hopeful
     record takes them for true: the statement's guards decide whether anything happened to them since.
     `opened_at`: of the answer to a call, when the attempt was opened for that call. `two_step`: of what a two-step provider said.
+    `repeatable`: of the answer to a call, whether others may send the same order again once they find its owner's lease over.
     """
 
     connector: str
@@ -54,6 +55,7 @@ class Heard:
     sent: Once[tuple[Payout, Attempt]] | None = field(default=None, repr=False, compare=False)
     opened_at: datetime | None = None
     two_step: bool = False
+    repeatable: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -212,6 +214,18 @@ def _of_another_sending(message: Heard, attempt: Attempt) -> bool:
     return another and not isinstance(message.verdict, Accepted | Settled)
 
 
+def _of_one_request(message: Heard, attempt: Attempt) -> bool:
+    """Whether this proves something of its own request alone, while others may have sent the order again since.
+
+    They may once the attempt was heard of otherwise, its lapsed lease say, which ended its being open: the owner slept. A refusal that
+    comes with the provider's own id of the order is about the order, whoever sent it.
+    """
+    if not message.repeatable or message.kind != "answer" or attempt.state is AttemptState.OPEN:
+        return False
+    verdict = message.verdict
+    return isinstance(verdict, NotSent | Absent) or (isinstance(verdict, Rejected) and verdict.provider_reference is None)
+
+
 def _apart(message: Heard, found: dict[tuple[UUID, int], tuple[Payout, Attempt]]) -> Heard:
     """An answer to another sending is a row of its own: the call under way may be answered in the same words."""
     seen = found.get(message.payout[:2]) if message.payout else None
@@ -252,7 +266,8 @@ class _Changes:
         payout = self._payouts[key[0]]
         case = self._case(payout, attempt, message)
         effect, clock_at = "nothing", stored_at(self._facts, message, attempt)
-        if not self._returned_before(payout, message) and not _of_another_sending(message, attempt):
+        of_another = _of_another_sending(message, attempt) or _of_one_request(message, attempt)
+        if not of_another and not self._returned_before(payout, message):
             effect = self._change(payout, attempt, rule(case, message.verdict), message)
         self._store(message, digest, payout, attempt, effect, clock_at)
         return Applied(payout, effect)

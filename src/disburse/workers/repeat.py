@@ -7,6 +7,8 @@ The rules (reliability.md, E14):
 
 * the capabilities decide: a repeat goes out only while the provider still deduplicates our id, less a margin, counted from
   the moment the intent was committed, and never to a provider that does not;
+* when that was stands in the row by its owner's clock, and by the database's, which its lease is of. A clock may be years off: what
+  the lease says counts too, so that no repeat comes too late, and none waits until that year;
 * the first sending must be over, with time to spare: nobody promises anything about two calls at the same moment;
 * nothing is repeated that was decided since the question was taken, by persons say, and a process that was frozen since then does
   not repeat either;
@@ -36,8 +38,8 @@ FRESH_S: Final = 10.0
 """A question that was taken longer ago than this is not followed by a repeat."""
 
 
-def may_repeat(able: Capabilities, attempt: Attempt, lapsed: bool, now: datetime) -> bool:
-    """Whether this attempt's order may be sent again at this moment."""
+def may_repeat(able: Capabilities, attempt: Attempt, lapsed: bool, now: datetime, asked_at: datetime) -> bool:
+    """Whether this attempt's order may be sent again at this moment. `now`: by our own clock; `asked_at`: by the database's."""
     if attempt.opened_at is None or able.two_step or attempt.provider_reference is not None:
         return False
     if attempt.owner == NOBODY:  # sent by a database that forgot it, nobody knows when
@@ -45,6 +47,8 @@ def may_repeat(able: Capabilities, attempt: Attempt, lapsed: bool, now: datetime
     if attempt.state is not AttemptState.UNKNOWN and not lapsed:
         return False
     since = (now - attempt.opened_at).total_seconds()
+    if attempt.lease_until is not None:
+        since = max(since, (asked_at - attempt.lease_until).total_seconds())
     return SETTLED_DOWN_S <= since < able.deduplicates_for_s - MARGIN_S
 
 
@@ -59,7 +63,7 @@ async def ask_or_repeat(
     question = Question(asked.end_to_end_id, asked.attempt.provider_reference, deadline_s)
     finding = await connector.inquire(question)
     if not isinstance(finding, NotFound) or not may_repeat(
-        connector.capabilities, asked.attempt, asked.lapsed, clock.now()
+        connector.capabilities, asked.attempt, asked.lapsed, clock.now(), asked.at
     ):
         return finding
     try:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from disburse.connectors.contract import Connector, Order
+from disburse.connectors.contract import Capabilities, Connector, Order
 from disburse.domain.outcomes import NotSent, Outcome, Rejected, Unknown
 from disburse.domain.ports import World
 from disburse.operations.attempts import Claim, Opened
@@ -119,8 +119,8 @@ class Sender:
     async def _send(self, opened: Opened, started: float) -> None:
         outcome = await self._call(opened, started)
         self._called(opened.connector, outcome)
-        two_step = self._connectors[opened.connector].capabilities.two_step
-        await tell(self._desk, self._world, opened, "answer", outcome, self._worker_id, two_step=two_step)
+        able = self._connectors[opened.connector].capabilities
+        await tell(self._desk, self._world, opened, outcome, self._worker_id, able)
 
     async def _call(self, opened: Opened, started: float) -> Outcome:
         connector = self._connectors[opened.connector]
@@ -142,22 +142,21 @@ class Sender:
         return outcome
 
 
-async def tell(
-    desk: Desk, world: World, opened: Opened, kind: str, outcome: Outcome, worker: str, *, two_step: bool = False
-) -> None:
-    """Record what a call established; kept and tried again for as long as the database is away."""
+async def tell(desk: Desk, world: World, opened: Opened, outcome: Outcome, worker: str, able: Capabilities) -> None:
+    """Record what a call established; kept and tried again for as long as the database is away. `able`: what its provider promises."""
     payout = opened.payout
     message = Heard(
         connector=opened.connector,
         end_to_end_id=opened.end_to_end_id,
-        kind=kind,
+        kind="answer",
         verdict=outcome,
         at=world.clock.now(),
         actor=f"worker:{worker}",
         payout=(payout.payout_id, opened.attempt, payout.merchant_id),
         sent=Once((payout, opened.row)),
         opened_at=opened.row.opened_at,
-        two_step=two_step,
+        two_step=able.two_step,
+        repeatable=able.deduplicates_for_s > 0,
     )
     pause = 0.1
     while True:
