@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,16 @@ def test_there_are_enough() -> None:
 def test_what_masks_a_bug_is_said() -> None:
     """A bug that is not counted says which other guard makes it harmless."""
     assert all(bug.masked_by and bug.masked_by.strip() for bug in bugs() if not bug.counts)
+
+
+@pytest.mark.parametrize("bug", [bug for bug in bugs() if bug.elsewhere is not None], ids=lambda bug: bug.name)
+def test_what_is_met_elsewhere_is_there(bug: Bug) -> None:
+    """A bug that no simulated day can show names the test that fails with it, which is there, and says why no day can."""
+    place, _, why = (bug.elsewhere or "").partition(": ")
+    path, _, name = place.partition("::")
+    assert path.startswith("tests/") and re.fullmatch(r"test_\w+", name), place
+    assert re.search(rf"^(?:async )?def {name}\(", (BANK.parent / path).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(why.split()) >= 5
 
 
 def test_no_two_bugs_are_the_same() -> None:
