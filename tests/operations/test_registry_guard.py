@@ -24,7 +24,7 @@ def wages(*rows: tuple[str, str, str]) -> str:
 
 @pytest.fixture
 async def registrars(database: Database, world: World, tmp_path: Path) -> AsyncIterator[Registrars]:
-    house = await build_house(database, world, tmp_path)
+    house = await build_house(database, world, tmp_path, fees={})
     yield Registrars(house, (await house.merchant("shop@example.com")).merchant)
     await house.close()
 

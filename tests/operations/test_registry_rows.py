@@ -17,7 +17,7 @@ from tests.operations.registry_house import HEADER, Registrars, csv, many
 
 @pytest.fixture
 async def registrars(database: Database, world: World, tmp_path: Path) -> AsyncIterator[Registrars]:
-    house = await build_house(database, world, tmp_path, routes=(SANDBOX,))
+    house = await build_house(database, world, tmp_path, routes=(SANDBOX,), fees={})
     yield Registrars(house, (await house.merchant("shop@example.com")).merchant)
     await house.close()
 

@@ -215,21 +215,19 @@ def _judged(piece: Piece, found: Found, held: Mapping[int, Question], traces: li
         elif namesake is not None:
             fault = twice(namesake.number) if namesake.number is not None else _OTHER_CONTENT
             told = [{"field": fault.field, "value": reference_of(row), "why": fault.why}]
-            kept.rows[place] = as_bad(row, faults_text(told))
-            _leave_out(kept, place, "bad", told)
+            _leave_out(kept, place, "bad", told, as_bad(row, faults_text(told)))
         elif number in held:
             question = held[number]
             told = [{"field": "duplicate", "value": str(question.payout or f"row {question.row}"), "why": question.why}]
-            kept.rows[place] = as_held(row, faults_text(told))
             kept.held += 1
-            _leave_out(kept, place, "held", told)
+            _leave_out(kept, place, "held", told, as_held(row, faults_text(told)))
     kept.shown.sort(key=lambda one: int(one["row"]))
     kept.digest = chunk_digest(kept.texts)
     return kept
 
 
-def _leave_out(kept: _Kept, place: int, verdict: str, told: list[dict[str, Any]]) -> None:
-    """A drafted row is not paid: take it out of the sums, and show it."""
+def _leave_out(kept: _Kept, place: int, verdict: str, told: list[dict[str, Any]], instead: bytes) -> None:
+    """A drafted row is not paid: store it so `instead`, take it out of the sums, and show it."""
     row, number = kept.rows[place], kept.first + place
     _, _, _, rail, currency, minor, cost, *_ = kept.texts[place].split("|")
     total = kept.totals[rail, currency]
@@ -238,6 +236,7 @@ def _leave_out(kept: _Kept, place: int, verdict: str, told: list[dict[str, Any]]
     if not total[0]:
         del kept.totals[rail, currency]
     kept.good -= 1
+    kept.rows[place] = instead
     kept.contents[place] = b""
     kept.texts[place] = bad_row_text(number) if verdict == "bad" else kept.texts[place].replace("|good|", "|held|", 1)
     kept.shown.append({"row": number, "line": line_of(row), "reference": reference_of(row), "verdict": verdict, "faults": told})
