@@ -25,8 +25,8 @@ _FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
 ADDED: Final[dict[str, tuple[float, float]]] = {
     "stop": (0.004, 0.06),
     "deaf": (0.1, 0.6),
-    "gateway": (0.1, 0.6),
-    "stumbles": (0.2, 0.6),
+    "gateway": (0.2, 0.6),
+    "stumbles": (0.3, 0.6),
 }
 """Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
 

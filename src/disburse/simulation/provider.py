@@ -20,6 +20,9 @@ _NOBODY: Final = Context()
 ABSENT_AFTER_S: Final = 5.0
 """A bank that promises it says "absent" to the second question so long after the first, and refuses the id from then on."""
 
+STUMBLES_S: Final = 15.0
+"""What could not go on does not for at least so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -147,7 +150,8 @@ class Provider:
             self.harmed("stumbles" if order.stumbled else "later")
             self._become(order, "taken")
             then = "refused" if self._chance(0.3) else "paid"
-            self._later(order, then, log_uniform(self.stream, 0.01, temper.longest_s))
+            soonest_s = STUMBLES_S if order.stumbled else 0.01
+            self._later(order, then, log_uniform(self.stream, soonest_s, max(temper.longest_s, 2 * soonest_s)))
         else:
             self._become(order, "paid")
         if self._chance(temper.misreports):

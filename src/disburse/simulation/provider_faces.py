@@ -52,7 +52,7 @@ def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
     A gateway before it may put an error of its own, with a code of the page, in the answer's place.
     """
     answer = _unitpay(provider, request)
-    if provider.told_by_a_gateway():
+    if b"massPayment" in (request.query or request.body) and provider.told_by_a_gateway():
         code, status = provider.stream.choice(_CODES), provider.stream.choice(_GATEWAY)
         return _json({"error": {"message": "upstream", "code": code}}, status)
     return answer
