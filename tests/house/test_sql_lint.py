@@ -74,6 +74,7 @@ BESIDE_ITS_OPERATION = {
     "simulation/store.py": "knows a transaction's beginning and end by their words",
     "simulation/persons.py": "what a simulated person sees on the screen, read from beside the product",
     "simulation/day.py": "whether anything is left undecided",
+    "simulation/nights.py": "when what nobody executed expires",
     "simulation/auditor/": "the auditor of a simulated run reads raw rows by SQL of its own, and shares none of ours",
 }
 """Files outside storage with SQL, and why it stands there: style.md section 7 wants it beside the function that uses it."""

@@ -67,6 +67,24 @@ def test_unitpay_says_what_no_page_lists(bare: Bare) -> None:
     assert provider.book == []
 
 
+def test_a_gateway_answers_in_its_place(bare: Bare) -> None:
+    """Something before the provider says "refused" with a 5xx and a code of the page, and the order is paid all the same."""
+    provider = _provider(bare, gateway=1.0)
+    query = urlencode({"method": "massPayment", "params[transactionId]": "k", "params[sum]": "10.00", "params[purse]": "4111"})
+    answer = unitpay(provider, WireRequest("GET", "/api", query.encode(), {}, b""))
+    assert answer.status >= 500 and _told(answer)["error"]["code"] in (100, 103, 122, 1051, 1053, -32602)
+    assert [entry.key for entry in provider.book] == ["k"]
+
+
+def test_unitpay_crosses_answers(bare: Bare) -> None:
+    """A question about one order is answered with another's, whose own id it tells."""
+    provider = _provider(bare, crossed=1.0)
+    assert _unitpay(provider, "massPayment", "one")["result"]["transactionId"] == "one"  # there is no other yet
+    assert _unitpay(provider, "massPayment", "two")["result"]["transactionId"] == "one"
+    assert _unitpay(provider, "massPaymentStatus", "one")["result"]["transactionId"] == "two"
+    assert [entry.key for entry in provider.book] == ["one", "two"]
+
+
 # --- IntellectMoney ----------------------------------------------------------------------------------------------
 
 
@@ -118,6 +136,20 @@ def test_intellectmoney_waits_for_money(bare: Bare) -> None:
     provider.temper = Temper()
     assert _money(provider, "ExecuteOperation", order)["Result"]["PayoutOperationState"] == "Completed"
     assert len(provider.book) == 1
+
+
+def test_an_operation_stumbles(bare: Bare) -> None:
+    """An operation that cannot go on for now tells Error, to whoever executes or asks, and is completed later."""
+    provider = _provider(bare, stumbles=1.0)
+    order = _create(provider, _token(provider))
+    for method in ("ExecuteOperation", "ExecuteOperation", "GetOperationState"):
+        assert _money(provider, method, order)["Result"]["PayoutOperationState"] == "Error"
+    assert provider.book == []
+    provider.calm()
+    bare.loop.call_later(3, bare.loop.stop)
+    bare.loop.run_forever()
+    ended = _money(provider, "GetOperationState", order)["Result"]["PayoutOperationState"]
+    assert ended == ("Completed" if provider.book else "Failed")
 
 
 def test_a_token_ends(bare: Bare) -> None:

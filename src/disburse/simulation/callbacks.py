@@ -44,6 +44,20 @@ def _call_back(day: Day, provider: Provider, request: WireRequest) -> None:
         else:
             _call_later(day, provider, request)
 
+    if day.faults.chance("deaf"):
+        _hide_the_database(day)
     if host is not None and host.up and provider.up:
         host.receive(request, reply)
     day.loop.call_later(10.0, again)
+
+
+def _hide_the_database(day: Day) -> None:
+    """The database goes away in the very moment in which a bank calls, for longer than anybody waits for it."""
+
+    def back() -> None:
+        day.faults.database_away = False
+
+    day.faults.count("deaf", "N4", "deaf")
+    day.faults.database_away = True
+    day.store.cut_all()
+    day.loop.call_later(log_uniform(day.streams["deaf"], 5.0, 30.0), back)

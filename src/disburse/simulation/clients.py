@@ -76,6 +76,7 @@ class Client:
         self.account = account
         self.wanted: list[Wanted] = []
         self.done: set[str] = set()
+        self.patience = GIVE_UP
         self._net = net
         self._history = history
         self._stream = stream
@@ -105,7 +106,7 @@ class Client:
 
     async def _unitpay(self, one: Wanted) -> None:
         status = None
-        for turn in range(GIVE_UP):
+        for turn in range(self.patience):
             status = await self.ask_unitpay(one, pay=True)
             if status is not None:
                 break
@@ -144,7 +145,7 @@ class Client:
     # --- IntellectMoney ---
 
     async def _money(self, one: Wanted) -> None:
-        for turn in range(GIVE_UP):
+        for turn in range(self.patience):
             if one.key is None:
                 one.key = await self._create(one)
             if one.key is not None and await self.ask_money(one, one.key, execute=True) is not None:

@@ -2,7 +2,7 @@
 
 Lives here: the three phases and what is looked at when. Safety: after every commit the auditor looks at what it touched. Heal:
 faults end, a small healthy core is started. Liveness: within bounded virtual time nothing may be left undecided; then clients
-ask once more, the auditor goes through everything, and so does the product's own `verify`.
+ask once more, what they gave up expires, the auditor goes through everything, and so does the product's own `verify`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from disburse.simulation.loop import Loop
 from disburse.simulation.morning import begin, open_desk
 from disburse.simulation.nemesis import Nemesis
 from disburse.simulation.network import Net
+from disburse.simulation.nights import nights
 from disburse.simulation.process import DAWN
 from disburse.simulation.provider import Entry, Promise, Provider
 from disburse.simulation.stage import Day
@@ -42,6 +43,9 @@ from disburse.simulation.streams import Streams, Trace
 
 LIVENESS_S: Final = 6 * 3600.0
 """Virtual seconds after the faults within which everything must have come to its end."""
+
+END_WITHIN_S: Final = 90.0
+"""Virtual seconds within which a process that was asked to end has ended, once it is not harmed any more."""
 
 PROMISES: Final = {
     "unitpay": Promise(once=True, absent=False),
@@ -135,6 +139,7 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
     store.slowest_s = knobs.slowest_s
     names = [f"{kind}-{place}" for place, kind in enumerate(knobs.providers, 1)]
     house = Installation(loop, net, store, streams, knobs, names)
+    faults.end = house.end
     providers = {}
     for name, kind in zip(names, knobs.providers, strict=True):
         one = Provider(name, PROMISES[kind], loop, streams["provider"], knobs.temper)
@@ -167,6 +172,7 @@ async def _through(day: Day) -> None:
     await _heal(day, nemesis)
     await _until_quiet(day, running)
     await _final_reads(day)
+    await nights(day)
     lied = {one.key for provider in day.providers.values() for one in provider.orders.values() if one.misreported}
     now = DAWN + timedelta(seconds=day.loop.time())
     day.violations += day.backend.call(
@@ -189,6 +195,7 @@ async def _heal(day: Day, nemesis: Nemesis) -> None:
     for provider in day.providers.values():
         provider.calm()
     day.trace.note(day.loop.time(), "-", "the faults are over")
+    await _see_them_end(day)
     keep = day.streams["schedule"].choice((True, False))
     for name in day.names:
         process = day.house.processes.get(name)
@@ -197,6 +204,16 @@ async def _heal(day: Day, nemesis: Nemesis) -> None:
         if process is None or process.dead:
             day.house.start(name, CALM)
     await asyncio.sleep(1)
+
+
+async def _see_them_end(day: Day) -> None:
+    """Who was asked to end must have done so soon; whoever goes on cannot be stopped but by killing it."""
+    until = day.loop.time() + END_WITHIN_S
+    while day.house.still_ending() and day.loop.time() < until:
+        await asyncio.sleep(1)
+    for process in day.house.still_ending():
+        asked = day.loop.time() - day.house.ending[process]
+        day.violations.append(Violation("E15", f"{process.name} was asked to end {asked:.0f} s ago and goes on"))
 
 
 async def _until_quiet(day: Day, running: list[asyncio.Task[Any]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from disburse.protocols.wire import WireRequest
@@ -28,6 +28,7 @@ class Faults:
         self.cells: Counter[tuple[str, str]] = Counter()
         self.database_away = False
         self.database_clock_off = timedelta()
+        self.end: Callable[[Process], None] = lambda process: None
         self.apart: set[tuple[str, str]] = set()
         self._stream = stream
         self._gap: dict[Process, str] = {}
@@ -62,6 +63,9 @@ class Faults:
             how = "deadlock"
         elif process.mortal and self._falls("crash_at_port", often):
             how = self._stream.choice(("die_before", "die_after"))
+        elif process.mortal and self._falls("stop", often):
+            self.count("stop", gap)
+            self.end(process)
         if how is not None:
             kind = {"deadlock": "deadlock", "before": "statement", "after": "statement"}.get(how, "crash_at_port")
             self.count(kind, gap, how)

@@ -105,6 +105,8 @@ class Installation:
         self.processes: dict[str, Process] = {}
         self.every: list[Process] = []
         self.crashes: list[str] = []
+        self.ending: dict[Process, float] = {}
+        self._running: dict[Process, asyncio.Task[Any]] = {}
         self._streams = streams
         self._providers = providers
         self._incarnations = 0
@@ -113,7 +115,7 @@ class Installation:
         self._keyring = Keyring({name: keys.randbytes(32)}, current=name, fingerprint=name)
         self.settings = Settings(
             data="simulated", lease_s=knobs.lease_s, call_s=knobs.call_s, window=knobs.window, largest=knobs.largest,
-            writers=knobs.writers, pool=knobs.pool,
+            writers=knobs.writers, pool=knobs.pool, providers={name: _terms(knobs) for name in providers},
         )  # fmt: skip
 
     def process(self, name: str, *, mortal: bool = True) -> Process:
@@ -130,14 +132,25 @@ class Installation:
         """Start a server or a worker, by its name."""
         process = self.process(name)
         task = process.start(self._run(process, rhythm or self.knobs.rhythm))
+        self._running[process] = task
         task.add_done_callback(lambda done: self._fell(name, process, done))
         return process
 
+    def end(self, process: Process) -> None:
+        """Ask a process to end, as whoever deploys or shuts down a machine does. It ends what it began, and is gone."""
+        if process in self._running and process not in self.ending and not process.dead:
+            self.ending[process] = self.loop.time()
+            self._running[process].cancel()
+
+    def still_ending(self) -> list[Process]:
+        """Processes that were asked to end and have not yet."""
+        return [process for process in self.ending if not process.dead]
+
     def _fell(self, name: str, process: Process, task: asyncio.Task[Any]) -> None:
         """A program that ended by itself: that must not happen, whatever the world does."""
-        if process.dead or task.cancelled():
+        if process.dead:
             return
-        fault = task.exception()
+        fault = None if task.cancelled() else task.exception()
         if fault is not None and not isinstance(fault, StoreUnavailable):
             self.crashes.append(f"{name} ended: {type(fault).__name__}: {fault}")
         process.kill()
@@ -171,6 +184,8 @@ class Installation:
         """Let go of every process."""
         self.processes.clear()
         self.every.clear()
+        self.ending.clear()
+        self._running.clear()
 
     def _connector(self, name: str, process: Process, world: World) -> Connector:
         kind = name.partition("-")[0]
@@ -193,10 +208,14 @@ class Installation:
                 signed = {"bearer": "simulated", "sign_secret_key": "simulated"} if new else {}
                 return {
                     **account, **signed, "password": "simulated", "base_url": f"https://{name}", "rails": ["card"],
-                    "generation": "new" if new else "old",
+                    "generation": "new" if new else "old", "execute_again_after_s": self.knobs.again_s,
                 }  # fmt: skip
             case _:
                 return {"url": f"http://{name}", "guard": kind == "guarded"}
+
+
+def _terms(knobs: Knobs) -> dict[str, Any]:
+    return {} if knobs.nervous is None else {"failures": knobs.nervous, "percent": 50, "trials": 1}
 
 
 def _no_spool(file: str) -> Any:

@@ -7,7 +7,7 @@ garbage; one in four has none. May not live here: how a fault is done.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,13 +21,29 @@ NET: Final = ("refused", "unreachable", "lost", "silent", "reset", "spoilt", "la
 PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "misreports", "hides", "flaps", "crossed",
                    "unlisted", "callbacks", "forged")  # fmt: skip
 CLIENT: Final = ("twice", "changed", "impatient", "persons")
-FAULTS: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
+_FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
+ADDED: Final[dict[str, tuple[float, float]]] = {
+    "stop": (0.004, 0.06),
+    "deaf": (0.1, 0.6),
+    "gateway": (0.2, 0.6),
+    "stumbles": (0.3, 0.6),
+}
+"""Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
+
+FAULTS: Final = (*_FIRST, *ADDED)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
+
+_FEW: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """`rates`: how often each fault of this day happens, 0 to 1 at each chance, or for those of time, times a virtual minute."""
+    """`rates`: how often each fault of this day happens, 0 to 1 at each chance, or for those of time, times a virtual minute.
+
+    `again_s`: what two-step connectors are given as `execute_again_after_s`. `nervous`: so many failed calls make a provider count
+    as down, None: the product's own setting. `patience`: merchants are short of money and ask so often before they give up a
+    payout; None: more money comes, and they go on.
+    """
 
     servers: int
     workers: int
@@ -45,6 +61,9 @@ class Knobs:
     pool: int
     slowest_s: float
     answer_wait_ms: int
+    again_s: float
+    nervous: int | None
+    patience: int | None
     temper: Temper = field(default_factory=Temper)
 
 
@@ -53,6 +72,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     knobs = streams["knobs"]
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
+    rates |= _added_rates(streams, rates)
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
     return Knobs(
@@ -80,6 +100,9 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         pool=knobs.choice((3, 4, 10)),
         slowest_s=log_uniform(knobs, 0.001, 0.3),
         answer_wait_ms=knobs.choice((0, 500, 2000)),
+        again_s=streams["knobs/again"].choice((6.0, 15.0, 60.0)),
+        nervous=streams["knobs/nervous"].choice((None, None, 1, 2, 3)),
+        patience=streams["knobs/patience"].choice((None, None, None, None, 2, 4)),
         temper=_temper(knobs, rates),
     )
 
@@ -96,9 +119,9 @@ def _providers(knobs: random.Random) -> tuple[str, ...]:
 def _rates(knobs: random.Random) -> dict[str, float]:
     if knobs.random() < 0.25:
         return {}
-    chosen = [name for name in FAULTS if knobs.random() < 0.5]
+    chosen = [name for name in _FIRST if knobs.random() < 0.5]
     if knobs.random() < 0.15:
-        chosen = [knobs.choice(FAULTS) for _ in range(3)]
+        chosen = [knobs.choice(_FIRST) for _ in range(_FEW)]
     rates: dict[str, float] = {}
     for name in chosen:
         match name:
@@ -111,12 +134,20 @@ def _rates(knobs: random.Random) -> dict[str, float]:
     return rates
 
 
+def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, float]:
+    """The kinds that came later; quiet days stay quiet, and days of few kinds pure."""
+    added = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
+    return {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
+
+
 def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
     def rate(name: str, most: float) -> float:
         return min(rates.get(name, 0.0), most)
 
+    returned = max(rate("returns", 0.3), 0.2 if "deaf" in rates else 0.0)  # of a return nothing tells but a callback
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
-        short=rate("short", 0.4), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
-        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
+        short=rate("short", 0.4), returns=returned, misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
+        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3),
+        gateway=rate("gateway", 0.6), stumbles=rate("stumbles", 0.6), calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip

@@ -56,11 +56,14 @@ async def _furnish(day: Day, clerk: Process) -> None:
             client = Client(
                 process, day.net, account, day.history, day.streams["workload"], day.faults, lambda: day.servers
             )
+            client.patience = day.knobs.patience or client.patience
             client.wanted = [_wish(day, number, place) for place in range(_share(day, number))]
             day.clients.append(client)
             needed = sum(one.amount_minor for one in client.wanted)
-            first = int(needed * workload.choice((0.3, 1.0, 1.0, 2.0))) + 1
-            tops = [(first, 0.0), (needed * 2, workload.uniform(0, day.knobs.safety_s))]
+            short = day.knobs.patience is not None
+            first = int(needed * workload.choice((0.3, 1.0, 1.0, 2.0)) * (0.4 if short else 1.0)) + 1
+            more = needed // 10 + 1 if short else needed * 2
+            tops = [(first, 0.0), (more, workload.uniform(0, day.knobs.safety_s))]
             for place, (amount, at) in enumerate(tops):
                 top_up = draw_top_up(house.world, made.merchant, Money(amount, "RUB"), actor="operator:clerk", reference=f"t{place}")
                 if at == 0.0:

@@ -20,6 +20,9 @@ _NOBODY: Final = Context()
 ABSENT_AFTER_S: Final = 5.0
 """A bank that promises it says "absent" to the second question so long after the first, and refuses the id from then on."""
 
+STUMBLES_S: Final = 15.0
+"""What could not go on does not for at least so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -42,8 +45,10 @@ class Temper:
     hides: float = 0.0  # a question soon after the order does not find it
     hides_s: float = 0.0
     flaps: float = 0.0  # tells an earlier state once more
-    crossed: float = 0.0  # names the operation of an earlier order as a new one's
+    crossed: float = 0.0  # tells one order's news as another's, or names an earlier operation as a new one's
     unlisted: float = 0.0  # answers with a code or state that no page lists
+    gateway: float = 0.0  # a gateway before it tells an error of its own in the answer's place
+    stumbles: float = 0.0  # cannot go on with an order for now, says so, and goes on later
     calls: int = 1  # callbacks for a change of state
 
 
@@ -74,6 +79,7 @@ class Ordered:
     before: str = "made"
     short: bool = False
     misreported: bool = False
+    stumbled: bool = False
     hidden_until: float = 0.0
 
 
@@ -134,16 +140,18 @@ class Provider:
         self.arrived(arrived)
         draw = self.stream.random()
         temper = self.temper
+        order.stumbled = self._chance(temper.stumbles)
         if draw < temper.refuses:
             self._become(order, "refused")
         elif draw < temper.refuses + temper.short:
             order.short = True
             self._become(order, "refused")
-        elif draw < temper.refuses + temper.short + temper.later:
-            self.harmed("later")
+        elif order.stumbled or draw < temper.refuses + temper.short + temper.later:
+            self.harmed("stumbles" if order.stumbled else "later")
             self._become(order, "taken")
             then = "refused" if self._chance(0.3) else "paid"
-            self._later(order, then, log_uniform(self.stream, 0.01, temper.longest_s))
+            soonest_s = STUMBLES_S if order.stumbled else 0.01
+            self._later(order, then, log_uniform(self.stream, soonest_s, max(temper.longest_s, 2 * soonest_s)))
         else:
             self._become(order, "paid")
         if self._chance(temper.misreports):
@@ -199,6 +207,22 @@ class Provider:
             self.harmed("flaps")
             return "taken"
         return order.state
+
+    def spoken_of(self, order: Ordered) -> Ordered:
+        """The order that an answer tells of: now and then somebody else's, since two answers were crossed."""
+        others = [one for one in self.orders.values() if one is not order and one.state in ("taken", "paid", "refused")]
+        if not others or not self._chance(self.temper.crossed):
+            return order
+        self.harmed("crossed")
+        self.sometimes("an answer told of another order")
+        return self.stream.choice(others)
+
+    def told_by_a_gateway(self) -> bool:
+        """Whether something before it answers in its place, whatever it did."""
+        told = self._chance(self.temper.gateway)
+        if told:
+            self.harmed("gateway")
+        return told
 
     def amount_shown(self, order: Ordered) -> str:
         return order.amount if not order.misreported else "1.00" if order.amount != "1.00" else "2.00"

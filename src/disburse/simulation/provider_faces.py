@@ -42,8 +42,23 @@ def _json(body: Any, status: int = 200) -> WireAnswer:
 _STATUS: Final = {"taken": "not_completed", "paid": "success", "refused": "error", "returned": "success", "made": "not_completed"}
 
 
+_GATEWAY: Final = (500, 502, 503, 504)
+_CODES: Final = (100, 103, 122, 1051, 1053, -32602)
+
+
 def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
-    """massPayment, massPaymentStatus, and the balance. An id that is known is told as it stands and never paid again."""
+    """massPayment, massPaymentStatus, and the balance. An id that is known is told as it stands and never paid again.
+
+    A gateway before it may put an error of its own, with a code of the page, in the answer's place.
+    """
+    answer = _unitpay(provider, request)
+    if b"massPayment" in (request.query or request.body) and provider.told_by_a_gateway():
+        code, status = provider.stream.choice(_CODES), provider.stream.choice(_GATEWAY)
+        return _json({"error": {"message": "upstream", "code": code}}, status)
+    return answer
+
+
+def _unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
     raw = request.query if request.method == "GET" else request.body
     pairs = dict(parse_qsl(raw.decode(), keep_blank_values=True))
     fields = {name.removeprefix("params[").removesuffix("]"): value for name, value in pairs.items()}
@@ -67,6 +82,7 @@ def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
 
 
 def _unitpay_payout(provider: Provider, order: Ordered) -> WireAnswer:
+    order = provider.spoken_of(order)
     return _json(
         {
             "result": {
@@ -112,7 +128,8 @@ def intellectmoney(provider: Provider, request: WireRequest) -> WireAnswer:
             return _operation(provider, order, "NotEnoughMoney")
     elif method == "executeoperation":
         provider.sometimes("intellectmoney: an operation was executed again")
-    return _operation(provider, order, _WORDS[provider.state_shown(order)])
+    told = provider.spoken_of(order)
+    return _operation(provider, told, _WORDS[provider.state_shown(told)])
 
 
 def _created(provider: Provider, fields: dict[str, str]) -> WireAnswer:
@@ -126,6 +143,8 @@ def _created(provider: Provider, fields: dict[str, str]) -> WireAnswer:
 
 
 def _operation(provider: Provider, order: Ordered, word: str) -> WireAnswer:
+    if order.stumbled and word == _WORDS["taken"]:
+        word = "Error"
     if provider.strange():
         word = "Frozen"
     told = {"State": {"Code": 0, "Desc": ""}, "PayoutOperationId": order.key, "PayoutOperationState": word}
@@ -174,7 +193,7 @@ def standing(provider: Provider, order: Ordered) -> dict[str, Any]:
 
 
 def _standing(provider: Provider, order: Ordered) -> WireAnswer:
-    told = standing(provider, order)
+    told = standing(provider, provider.spoken_of(order))
     if provider.strange():
         return _json({**told, "state": "frozen"}, 200)
     return _json(told, {"accepted": 202}.get(told["state"], _HTTP.get(told["state"], 200)))

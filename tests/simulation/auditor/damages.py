@@ -262,6 +262,9 @@ SAID = {
     "a time-out taken for a failure": Damage(say("doubt", "inquiry", "Unknown") + end("doubt", "rejected"), "E5", "E5"),
     "a lapsed lease taken for a failure": Damage(say("doubt", "lease", "Rejected") + end("doubt", "rejected"), "E5", "E5"),
     "not sent, as an inquiry would have it": Damage(say("open", "inquiry", "NotSent") + end("open", "not_sent"), "E5", "E5"),
+    "unsent, and an operation was made for it": Damage(
+        say("open", "answer", "Made") + say("open", "answer", "NotSent").replace("'\\x01'", "'\\x02'") + end("open", "not_sent"), "E3", "E3"
+    ),
     "not found once": Damage(say("open", "inquiry", "NotFound") + end("open", "not_sent"), "E5", "E5"),
     "absent by another provider": Damage(
         say("open", "inquiry", "Absent").replace("connector, 'inquiry'", "'second', 'inquiry'") + end("open", "not_sent"),

@@ -16,6 +16,7 @@ How the invariants of the reliability page (section 1, read as the design reads 
     C1 C2 C3      one payout a reference and base; one key told; other content told in an event                      lives, history
     C4 C5 C7      no more payouts than were asked for; a known reference is never refused; acknowledged is kept      history
     E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt lives, changes, provider
+                  (of an operation that was made for it: more than the word about one request)                       lives
     E4 E7         ids derive from the base and stay; amount, currency, destination as promised                       lives, changes, provider
     E5            nothing is refused, unsent or paid without a stored message that may say so, in the same commit    lives, changes, provider
     E8 W5         only the table's steps; final stays final, in events and in what clients were shown                lives, changes, history

@@ -42,6 +42,7 @@ def of_payout(memory: Memory, payout: Row, absence: Mapping[str, float]) -> Iter
         yield from _intent(payout, attempt)
         yield from _asked_about(attempt)
         yield from _proven(payout, attempt, said, absence)
+        yield from _of_two_steps(attempt, said)
     yield from _frozen(memory, payout, said)
     for table in ("attempts", "events", "evidence", "routings"):
         if any(row["merchant_id"] != payout["merchant_id"] for row in memory.of(table, name)):
@@ -144,6 +145,14 @@ def _proven(payout: Row, attempt: Row, said: list[Row], absence: Mapping[str, fl
         return
     invariant = "E5" if state in DEAD else "E3"
     yield Violation(invariant, f"attempt {number} is {state} and nothing that was stored says so", payout["payout_id"])
+
+
+def _of_two_steps(attempt: Row, said: list[Row]) -> Iterator[Violation]:
+    """E3: once an operation may be executed by whoever knows its id, no word about one request proves that nothing was."""
+    made = any(row["verdict"] == "Made" and row["attempt"] == attempt["number"] for row in said)
+    if made and attempt["state"] == "not_sent":
+        told = f"attempt {attempt['number']} is not_sent, and an operation was made for it that may be executed"
+        yield Violation("E3", told, attempt["payout_id"])
 
 
 def proof_of(attempt: Row, said: list[Row], absence: Mapping[str, float]) -> bool:
