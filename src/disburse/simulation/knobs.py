@@ -7,7 +7,7 @@ garbage; one in four has none. May not live here: how a fault is done.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,13 +21,25 @@ NET: Final = ("refused", "unreachable", "lost", "silent", "reset", "spoilt", "la
 PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "misreports", "hides", "flaps", "crossed",
                    "unlisted", "callbacks", "forged")  # fmt: skip
 CLIENT: Final = ("twice", "changed", "impatient", "persons")
-FAULTS: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
+_FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
+ADDED: Final = ("internal", "zombie", "slow", "relents")
+"""Kinds that came later. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
+FAULTS: Final = (*_FIRST, *ADDED)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
+
+
+_FEW: Final = 3
+_LEAST: Final = {"slow": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """`rates`: how often each fault of this day happens, 0 to 1 at each chance, or for those of time, times a virtual minute."""
+    """`rates`: how often each fault of this day happens, 0 to 1 at each chance, or for those of time, times a virtual minute.
+
+    `bucket`: where the last merchant is put; the settings name bucket 0 alone. `again_s`: after how long an operation that a
+    two-step provider did not execute is executed again. `narrow`: the workers' settings have fewer rails than the doors', as while
+    new ones are rolled out: what a door took for a phone has no route at the claim.
+    """
 
     servers: int
     workers: int
@@ -46,6 +58,9 @@ class Knobs:
     slowest_s: float
     answer_wait_ms: int
     temper: Temper = field(default_factory=Temper)
+    bucket: int = 0
+    again_s: float = 60.0
+    narrow: bool = False
 
 
 def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
@@ -53,6 +68,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     knobs = streams["knobs"]
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
+    rates |= _added_rates(streams, rates)
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
     return Knobs(
@@ -81,6 +97,9 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         slowest_s=log_uniform(knobs, 0.001, 0.3),
         answer_wait_ms=knobs.choice((0, 500, 2000)),
         temper=_temper(knobs, rates),
+        bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
+        again_s=streams["knobs/again"].choice((60.0, 5.0)),
+        narrow=streams["knobs/narrow"].random() < 0.25,
     )
 
 
@@ -96,9 +115,9 @@ def _providers(knobs: random.Random) -> tuple[str, ...]:
 def _rates(knobs: random.Random) -> dict[str, float]:
     if knobs.random() < 0.25:
         return {}
-    chosen = [name for name in FAULTS if knobs.random() < 0.5]
+    chosen = [name for name in _FIRST if knobs.random() < 0.5]
     if knobs.random() < 0.15:
-        chosen = [knobs.choice(FAULTS) for _ in range(3)]
+        chosen = [knobs.choice(_FIRST) for _ in range(_FEW)]
     rates: dict[str, float] = {}
     for name in chosen:
         match name:
@@ -111,12 +130,23 @@ def _rates(knobs: random.Random) -> dict[str, float]:
     return rates
 
 
+def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, float]:
+    """The kinds that came later; quiet days stay quiet, and days of few kinds pure."""
+    streamed = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
+    added = {name: log_uniform(stream, _LEAST.get(name, 0.05), 0.6) for name, stream in streamed.items() if stream.random() < 0.5}
+    patience = streams["knobs/patience"]
+    if "persons" in rates and "later" not in rates and patience.random() < 0.5:  # persons come where providers take their time
+        added["later"] = log_uniform(patience, 0.2, 0.6)
+    return added
+
+
 def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
     def rate(name: str, most: float) -> float:
         return min(rates.get(name, 0.0), most)
 
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
-        short=rate("short", 0.4), returns=rate("returns", 0.3), misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
-        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3), calls=1 + 2 * ("callbacks" in rates),
+        short=rate("short", 0.4), returns=rate("returns", 0.3), misreports=min(1.5 * rate("misreports", 0.6), 0.5), hides=rate("hides", 0.6),
+        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3), internal=min(3 * rate("internal", 1.0), 0.9), relents=min(3 * rate("relents", 1.0), 1.0),
+        calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip

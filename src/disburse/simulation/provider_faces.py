@@ -43,7 +43,10 @@ _STATUS: Final = {"taken": "not_completed", "paid": "success", "refused": "error
 
 
 def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
-    """massPayment, massPaymentStatus, and the balance. An id that is known is told as it stands and never paid again."""
+    """massPayment, massPaymentStatus, and the balance. An id that is known is told as it stands and never paid again.
+
+    -32603 says nothing about the order: the page has it that such a payout may still change its state.
+    """
     raw = request.query if request.method == "GET" else request.body
     pairs = dict(parse_qsl(raw.decode(), keep_blank_values=True))
     fields = {name.removeprefix("params[").removesuffix("]"): value for name, value in pairs.items()}
@@ -56,6 +59,8 @@ def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
             if order.short and known is None:
                 del provider.orders[order.key]  # refused by code: such an id was never made
                 return _json({"error": {"message": "no money", "code": 103}})
+            if provider.breaks_down(order):
+                return _json({"error": {"message": "internal error", "code": -32603}})
             return _unitpay_payout(provider, order)
         case "massPaymentStatus":
             found = provider.find(fields["transactionId"])
