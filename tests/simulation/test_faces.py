@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from disburse.protocols.wire import WireAnswer, WireRequest
-from disburse.simulation.provider import Promise, Provider, Temper
+from disburse.simulation.provider import LOST_FOR_S, Promise, Provider, Temper
 from disburse.simulation.provider_faces import TOKEN_LIFE_S, Face, bank, intellectmoney, unitpay
 from tests.simulation.bare import Bare
 
@@ -48,6 +49,16 @@ def test_unitpay_tells_the_state(bare: Bare, temper: dict[str, float], status: s
         result = _unitpay(provider, method, post=post)["result"]
         assert (result["status"], result["transactionId"], result["sum"]) == (status, "k", "10.00")
     assert len(provider.book) == (status == "success")
+
+
+def test_unitpay_breaks_down_over_an_order(bare: Bare) -> None:
+    """An internal fault is answered for an order that was taken and paid; a question finds it only a while later."""
+    provider = _provider(bare, ONCE, internal=1.0)
+    assert _unitpay(provider, "massPayment")["error"]["code"] == -32603
+    assert len(provider.book) == 1
+    assert _unitpay(provider, "massPaymentStatus")["error"]["code"] == -32602
+    bare.run(asyncio.sleep(LOST_FOR_S))
+    assert _unitpay(provider, "massPaymentStatus")["result"]["status"] == "success"
 
 
 def test_unitpay_refuses_by_code(bare: Bare) -> None:

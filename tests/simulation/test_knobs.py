@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 
-from disburse.simulation.knobs import FAULTS, NET, PROCESS, PROVIDER, STORE, draw
+import pytest
+
+from disburse.simulation import knobs
+from disburse.simulation.knobs import ADDED, FAULTS, NET, PROCESS, PROVIDER, STORE, draw
 from disburse.simulation.nemesis import TIMED
 from disburse.simulation.streams import Streams
 
@@ -67,6 +70,24 @@ def test_extremes_are_met() -> None:
     assert {day.servers for day in days} >= {1, 2} and {day.workers for day in days} >= {1, 3}
     assert {name for day in days for name in day.providers} == {"bank", "guarded", "unitpay", "moneynew", "moneyold"}
     assert {day.rhythm.claims for day in days} >= {1, 500}
+    assert {day.bucket for day in days} == {0, 1} and {day.narrow for day in days} == {True, False}
+    assert {day.again_s for day in days} == {5.0, 60.0}
+
+
+def test_a_new_kind_of_fault_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds that came later draw from streams of their own: without one of them all days are what they were, but for it."""
+    days = [draw(Streams(seed)).rates for seed in SEEDS]
+    for name in ADDED:
+        monkeypatch.setattr(knobs, "ADDED", [one for one in ADDED if one != name])
+        without = [draw(Streams(seed)).rates for seed in SEEDS]
+        assert without == [{kind: rate for kind, rate in day.items() if kind != name} for day in days]
+        assert any(name in day for day in days) and not any(name in day for day in days if len(day) < 4)
+
+
+def test_persons_come_where_providers_take_their_time() -> None:
+    """Where nobody decides at once there are doubts for persons to end."""
+    days = [day.rates for seed in SEEDS if "persons" in (day := draw(Streams(seed))).rates]
+    assert 0.6 < sum("later" in day for day in days) / len(days) < 0.9
 
 
 def test_every_fault_has_one_name() -> None:

@@ -54,10 +54,12 @@ async def _call(process: Process, bare: Bare) -> tuple[object, float]:
         (Way(spoilt=HTML, there_s=0.5, back_s=0.25), HTML, 0.75, [0.5]),
         (Way(there_s=0.5, back_s=30.0), Unknown("time-out"), DEADLINE_S, [0.5]),
         (Way(there_s=30.0), Unknown("time-out"), DEADLINE_S, [30.0]),
+        (Way(stands_s=30.0, there_s=0.5, back_s=0.25), FINE, 30.75, [30.5]),
+        (Way(stands_s=30.0, refused=True, there_s=0.5), NotSent("the connection is refused"), 30.5, []),
         (Way(die="before", there_s=0.5), "dead", 0.0, []),
         (Way(die="after", there_s=0.5), "dead", 0.0, [0.5]),
     ],
-    ids=["well", "refused", "unreachable", "lost", "silent", "reset", "spoilt", "late back", "late there", "dies before", "dies after"],
+    ids=["well", "refused", "unreachable", "lost", "silent", "reset", "spoilt", "late back", "late there", "sleeps", "sleeps and is refused", "dies before", "dies after"],
 )  # fmt: skip
 def test_each_way(bare: Bare, way: Way, heard: object, at: float, arrives: list[float]) -> None:
     """What the sender is told, when, and whether the request arrives: NotSent only when it does not, late though it may be."""
@@ -68,6 +70,15 @@ def test_each_way(bare: Bare, way: Way, heard: object, at: float, arrives: list[
     bare.run(asyncio.sleep(60))
     assert [when for when, _ in host.got] == arrives
     assert not (isinstance(heard, NotSent) and host.got)
+
+
+def test_who_has_no_time_left_sends_nothing(bare: Bare) -> None:
+    """A call whose time was over before it began, as of a process that slept, has no connection."""
+    host, process = Echo(bare), bare.process("a")
+    sent = SimTransport(process, bare.net).send("POST", "http://bank/payouts", deadline_s=0.0)
+    assert bare.within(process, sent) == NotSent("no connection in time")
+    bare.run(asyncio.sleep(60))
+    assert host.got == []
 
 
 def test_a_request_arrives_as_it_was_sent(bare: Bare) -> None:

@@ -146,6 +146,20 @@ def test_a_refused_order_pays_nothing(bare: Bare, temper: dict[str, float], shor
     assert (provider.book, len(provider.received)) == ([], 1)
 
 
+def test_a_refused_order_is_paid_after_all(bare: Bare) -> None:
+    """A provider that relents pays, once, what it said it had refused, and tells it; what it refused for want of our money stays refused."""
+    provider = _provider(bare, ABSENT, refuses=1.0, relents=1.0)
+    told: list[str] = []
+    provider.told = lambda order: told.append(order.state)
+    assert _take(provider) == "refused" and provider.will_be(provider.orders["k"]) == "paid"
+    _wait(bare, 601)
+    assert (told, _paid(provider), provider.lied()) == (["refused", "paid"], ["k"], {"k"})
+    provider.temper = Temper(short=1.0, relents=1.0)
+    assert _take(provider, "short") == "refused"
+    _wait(bare, 601)
+    assert (_paid(provider), provider.lied()) == (["k"], {"k"})
+
+
 @pytest.mark.parametrize("promise, kinds", [(ABSENT, ["paid", "returned"]), (ONCE, ["paid"])])
 def test_money_comes_back(bare: Bare, promise: Promise, kinds: list[str]) -> None:
     """Only after it was paid may money come back, at kinds of provider that have a word for it."""

@@ -32,12 +32,13 @@ REFUSED_FOR_GOOD: Final = (100, 101, 102, 104, 105, 106, 122, 1051, 1052, 1053, 
 
 @dataclass(slots=True)
 class Account:
-    """A merchant as its program knows it."""
+    """A merchant as its program knows it, and the bucket that it was put into."""
 
     number: int
     login: str
     password: str
     unitpay_key: str
+    bucket: int = 0
 
 
 @dataclass(slots=True)

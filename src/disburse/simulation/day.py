@@ -14,10 +14,11 @@ import math
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -135,7 +136,11 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
     loop = Loop(streams["schedule"], trace)
     faults = Faults(knobs.rates, streams["faults"])
     net = Net(loop, faults)
-    store = Store(backend, loop, lambda: DAWN + timedelta(seconds=loop.time()) + faults.database_clock_off, faults, streams["latency"])
+
+    def clock() -> datetime:
+        return DAWN + timedelta(seconds=loop.time()) + faults.database_clock_off
+
+    store = Store(backend, loop, clock, faults, streams["latency"])
     store.slowest_s = knobs.slowest_s
     names = [f"{kind}-{place}" for place, kind in enumerate(knobs.providers, 1)]
     house = Installation(loop, net, store, streams, knobs, names)
@@ -147,7 +152,8 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
         net.hosts[one.name] = provider_faces.Face(one, _FACES[kind])
 
     repeats = {name: math.inf for name, one in providers.items() if one.promise.once}
-    auditor = Auditor(backend.fetch, repeats=repeats, canaries=(*CARDS, *PHONES))
+    two_step = [name for name in names if name.startswith("money")]
+    auditor = Auditor(backend.fetch, repeats=repeats, canaries=(*CARDS, *PHONES), clock=clock, two_step=two_step)
     day = Day(seed, knobs, streams, trace, loop, backend, faults, net, store, house, providers, auditor)
     loop.set_exception_handler(lambda _, told: _fell(day, told))
     store.committed = lambda process: _committed(day)
@@ -173,7 +179,7 @@ async def _through(day: Day) -> None:
     await _until_quiet(day, running)
     await _final_reads(day)
     await nights(day)
-    lied = {one.key for provider in day.providers.values() for one in provider.orders.values() if one.misreported}
+    lied = {key for provider in day.providers.values() for key in provider.lied()}
     now = DAWN + timedelta(seconds=day.loop.time())
     day.violations += day.backend.call(
         day.auditor.in_full(_book(day), day.history.exchanges, converged=True, lied_about=lied, now=now)
@@ -227,8 +233,8 @@ async def _until_quiet(day: Day, running: list[asyncio.Task[Any]]) -> None:
 
 def _undecided(day: Day) -> int:
     """Payouts that were executed and have no end, those aside that a provider misreported."""
-    waiting = "SELECT count(*) FROM payouts WHERE shard = $1 AND state IN ('queued', 'in_flight', 'in_doubt') AND frozen IS NULL"
-    found: int = day.backend.look(waiting, 0)[0][0]
+    waiting = "SELECT count(*) FROM payouts WHERE shard = ANY ($1) AND state IN ('queued', 'in_flight', 'in_doubt') AND frozen IS NULL"
+    found: int = day.backend.look(waiting, day.buckets)[0][0]
     return found
 
 
@@ -306,8 +312,10 @@ def _without_collector() -> Iterator[None]:
         raise
     finally:
         _LOGGED.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a process that was killed at once never began some of its work
+            while gc.collect():  # what one round lets go may hold more
+                pass
         gc.enable()
-        while gc.collect():  # what one round lets go may hold more
-            pass
         sys.unraisablehook = hook
         structlog.reset_defaults()

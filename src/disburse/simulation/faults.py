@@ -66,6 +66,8 @@ class Faults:
         elif process.mortal and self._falls("stop", often):
             self.count("stop", gap)
             self.end(process)
+        elif gap == "D4" and process.mortal and self._falls("zombie"):
+            self._stand_still(process, gap)
         if how is not None:
             kind = {"deadlock": "deadlock", "before": "statement", "after": "statement"}.get(how, "crash_at_port")
             self.count(kind, gap, how)
@@ -100,14 +102,28 @@ class Faults:
             how = self._stream.choice(("before", "after"))
             self.count("crash_at_port", gap, f"die_{how}")
             return Way(die=how, there_s=latency, back_s=back)
+        if gap == "N1" and sender.mortal and self._falls("zombie"):
+            self.count("zombie", gap)
+            return Way(stands_s=self._past_a_lease(), refused=self._stream.random() < 0.5, there_s=latency, back_s=back)
         for kind in ("refused", "unreachable", "lost", "silent", "reset", "spoilt"):
             if self._falls(kind, 0.5):
                 self.count(kind, gap)
                 return self._harmed(kind, latency, back)
+        if gap == "N1" and self._falls("slow"):
+            self.count("slow", gap)
+            return Way(there_s=latency, back_s=log_uniform(self._stream, 0.2, 8.0))
         if self._falls("late"):
             self.count("late", gap)
             return Way(there_s=log_uniform(self._stream, 0.5, 600.0), back_s=log_uniform(self._stream, 0.5, 60.0))
         return Way(there_s=latency, back_s=back)
+
+    def _stand_still(self, process: Process, gap: str) -> None:
+        """Who has just written that it will send stands still, and wakes when others may have taken its order for lost."""
+        self.count("zombie", gap)
+        process.stand_still(self._past_a_lease())
+
+    def _past_a_lease(self) -> float:
+        return log_uniform(self._stream, 10.0, 120.0)
 
     def _harmed(self, kind: str, there: float, back: float) -> Way:
         match kind:

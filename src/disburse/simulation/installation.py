@@ -193,16 +193,17 @@ class Installation:
         around = Surroundings(
             world.clock, lambda http: SimTransport(process, self.net), self._alert, _no_spool  # type: ignore[arg-type, return-value]
         )
-        return make_one(name, entry, made_by, self._table(kind, name), around, {})
+        return make_one(name, entry, made_by, self._table(kind, name, process), around, {})
 
     def _alert(self, connector: str, alert: str, code: int | None = None, version: str | None = None) -> None:
         self.alerts.append((connector, alert))
 
-    def _table(self, kind: str, name: str) -> dict[str, Any]:
+    def _table(self, kind: str, name: str, process: Process) -> dict[str, Any]:
+        rails = ["card"] if self.knobs.narrow and process.name.startswith("worker") else ["card", "sbp"]
         account = {"login": "house@example.com"}
         match kind:
             case "unitpay":
-                return {**account, "secret_key": "simulated", "url": f"https://{name}/api", "rails": ["card", "sbp"]}
+                return {**account, "secret_key": "simulated", "url": f"https://{name}/api", "rails": rails}
             case "moneynew" | "moneyold":
                 new = kind == "moneynew"
                 signed = {"bearer": "simulated", "sign_secret_key": "simulated"} if new else {}

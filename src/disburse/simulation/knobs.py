@@ -23,11 +23,9 @@ PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "mi
 CLIENT: Final = ("twice", "changed", "impatient", "persons")
 _FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
 ADDED: Final[dict[str, tuple[float, float]]] = {
-    "stop": (0.004, 0.06),
-    "deaf": (0.1, 0.6),
-    "gateway": (0.2, 0.6),
-    "stumbles": (0.3, 0.6),
-}
+    "stop": (0.004, 0.06), "deaf": (0.1, 0.6), "gateway": (0.2, 0.6), "stumbles": (0.3, 0.6),
+    "internal": (0.05, 0.6), "zombie": (0.05, 0.6), "slow": (0.2, 0.6), "relents": (0.05, 0.6),
+}  # fmt: skip
 """Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
 
 FAULTS: Final = (*_FIRST, *ADDED)
@@ -42,7 +40,8 @@ class Knobs:
 
     `again_s`: what two-step connectors are given as `execute_again_after_s`. `nervous`: so many failed calls make a provider count
     as down, None: the product's own setting. `patience`: merchants are short of money and ask so often before they give up a
-    payout; None: more money comes, and they go on.
+    payout; None: more money comes, and they go on. `bucket`: where the last merchant is put; the settings name bucket 0 alone. `narrow`: the
+    workers' settings have fewer rails than the doors', as while new ones are rolled out: what a door took for a phone has no route at the claim.
     """
 
     servers: int
@@ -65,6 +64,8 @@ class Knobs:
     nervous: int | None
     patience: int | None
     temper: Temper = field(default_factory=Temper)
+    bucket: int = 0
+    narrow: bool = False
 
 
 def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
@@ -104,6 +105,8 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         nervous=streams["knobs/nervous"].choice((None, None, 1, 2, 3)),
         patience=streams["knobs/patience"].choice((None, None, None, None, 2, 4)),
         temper=_temper(knobs, rates),
+        bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
+        narrow=streams["knobs/narrow"].random() < 0.25,
     )
 
 
@@ -137,7 +140,11 @@ def _rates(knobs: random.Random) -> dict[str, float]:
 def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, float]:
     """The kinds that came later; quiet days stay quiet, and days of few kinds pure."""
     added = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
-    return {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
+    found = {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
+    later = streams["knobs/later"]
+    if "persons" in rates and "later" not in rates and later.random() < 0.5:  # persons come where providers take their time
+        found["later"] = log_uniform(later, 0.2, 0.6)
+    return found
 
 
 def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
@@ -147,7 +154,8 @@ def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
     returned = max(rate("returns", 0.3), 0.2 if "deaf" in rates else 0.0)  # of a return nothing tells but a callback
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
-        short=rate("short", 0.4), returns=returned, misreports=rate("misreports", 0.15), hides=rate("hides", 0.6),
+        short=rate("short", 0.4), returns=returned, misreports=min(1.5 * rate("misreports", 0.6), 0.5), hides=rate("hides", 0.6),
         hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3),
-        gateway=rate("gateway", 0.6), stumbles=rate("stumbles", 0.6), calls=1 + 2 * ("callbacks" in rates),
+        gateway=rate("gateway", 0.6), stumbles=rate("stumbles", 0.6),
+        internal=min(3 * rate("internal", 1.0), 0.9), relents=min(3 * rate("relents", 1.0), 1.0), calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip

@@ -46,12 +46,13 @@ async def _furnish(day: Day, clerk: Process) -> None:
     workload = day.streams["workload"]
     async with day.house.house(clerk) as house:
         for number in range(1, day.knobs.merchants + 1):
+            bucket = day.knobs.bucket if number == day.knobs.merchants else 0
             made = await add_merchant(
                 house.database, house.world, house.vault, name=f"merchant {number}", login=f"m{number}@example.com",
-                actor="operator:clerk", pci_dss=True,
+                actor="operator:clerk", pci_dss=True, shard=bucket,
                 settings={"answer_wait_ms": day.knobs.answer_wait_ms, "fees": workload.choice(FEES)},
             )  # fmt: skip
-            account = Account(made.merchant.merchant_id, made.merchant.login, made.password, made.unitpay_secret_key)
+            account = Account(made.merchant.merchant_id, made.merchant.login, made.password, made.unitpay_secret_key, bucket)
             process = day.house.process(f"merchant-{number}", mortal=False)
             client = Client(
                 process, day.net, account, day.history, day.streams["workload"], day.faults, lambda: day.servers

@@ -31,7 +31,8 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 class Way:
     """How one exchange goes. `refused`: no connection is had; `unreachable`: nor any word about it. `lost`: the request never
     arrives whole. `silent`: the answer does not come back. `reset`: the connection breaks once the request arrived. `spoilt`: what
-    comes back in the answer's place. `die`: the sender is killed "before" its first byte or "after" its last. Seconds there and back.
+    comes back in the answer's place. `die`: the sender is killed "before" its first byte or "after" its last. `stands_s`: it stands
+    still so long before its first byte. Seconds there and back.
     """
 
     refused: bool = False
@@ -41,6 +42,7 @@ class Way:
     reset: bool = False
     spoilt: WireAnswer | None = None
     die: str | None = None
+    stands_s: float = 0.0
     there_s: float = 0.001
     back_s: float = 0.001
 
@@ -78,6 +80,9 @@ class Net:
         way = self.weather.way(sender, host, request)
         if way.die == "before":
             await sender.die_here()
+        if way.stands_s:
+            sender.stand_still(way.stands_s)
+            await asyncio.sleep(0)
         target = self.hosts.get(host)
         if way.unreachable:
             await asyncio.sleep(deadline_s)
@@ -148,7 +153,9 @@ class SimTransport:
         request = WireRequest(method, parts.path, parts.query.encode("ascii"), lowered, body or b"")
         host = parts.netloc
         self._net.noted(self._process, f"calls {host} {method} {parts.path}")
-        answer = await self._net.exchange(self._process, host, request, deadline_s=deadline_s)
+        answer: WireAnswer | NotSent | Unknown = NotSent("no connection in time")
+        if deadline_s > 0:
+            answer = await self._net.exchange(self._process, host, request, deadline_s=deadline_s)
         if isinstance(answer, WireAnswer) and len(answer.body) > most_bytes:
             answer = Unknown("the answer is too long")
         self._net.noted(self._process, f"hears {host} {_shown(answer)}")

@@ -108,6 +108,14 @@ class Process:
         for told in self.on_death:
             told()
 
+    def stand_still(self, seconds: float) -> None:
+        """A virtual machine pauses, somebody says SIGSTOP: its next step comes when it is woken."""
+        self.frozen = True
+        self.loop.call_later(seconds, self._wake, context=_NOBODY)
+
+    def _wake(self) -> None:
+        self.frozen = False
+
     async def die_here(self) -> None:
         """The process's last step: it does not come back from this line."""
         self.kill()

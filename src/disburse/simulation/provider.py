@@ -24,6 +24,10 @@ STUMBLES_S: Final = 15.0
 """What could not go on does not for at least so long."""
 
 
+LOST_FOR_S: Final = 4.0
+"""An order over which a provider broke down is found again after so long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """What the contract says. `once`: an id is paid once, for ever. `absent`: not-founds become a final "absent"."""
@@ -49,6 +53,8 @@ class Temper:
     unlisted: float = 0.0  # answers with a code or state that no page lists
     gateway: float = 0.0  # a gateway before it tells an error of its own in the answer's place
     stumbles: float = 0.0  # cannot go on with an order for now, says so, and goes on later
+    internal: float = 0.0  # breaks down over an order that it took, which shows only a while later
+    relents: float = 0.0  # says that it refused, and pays after all
     calls: int = 1  # callbacks for a change of state
 
 
@@ -80,6 +86,7 @@ class Ordered:
     short: bool = False
     misreported: bool = False
     stumbled: bool = False
+    relented: bool = False
     hidden_until: float = 0.0
 
 
@@ -175,10 +182,18 @@ class Provider:
         if state == "paid" and self.promise.absent and self._chance(self.temper.returns):  # other kinds have no word for it
             self.harmed("returns")
             self._later(order, "returned", log_uniform(self.stream, 1, self.temper.longest_s))
+        if state == "refused" and not order.short and self._chance(self.temper.relents):
+            order.relented = True
+            self.harmed("relents")
+            self._later(order, "paid", log_uniform(self.stream, 0.1, 600.0))
         self.told(order)
 
     def _entry(self, order: Ordered, kind: str) -> Entry:
         return Entry(self.loop.time(), self.name, order.key, order.amount, order.currency, order.destination, kind)
+
+    def lied(self) -> set[str]:
+        """Keys of orders of which it said what was not so."""
+        return {order.key for order in self.orders.values() if order.misreported or order.relented}
 
     # --- questions ---
 
@@ -227,6 +242,14 @@ class Provider:
     def amount_shown(self, order: Ordered) -> str:
         return order.amount if not order.misreported else "1.00" if order.amount != "1.00" else "2.00"
 
+    def breaks_down(self, order: Ordered) -> bool:
+        """Whether it answers this order with a fault of its own. It has the order, and a question finds that only later."""
+        breaks = self._chance(self.temper.internal)
+        if breaks:
+            order.hidden_until = max(order.hidden_until, self.loop.time() + self.stream.uniform(0, LOST_FOR_S))
+            self.harmed("internal")
+        return breaks
+
     def strange(self) -> bool:
         """Whether this answer is one that no page lists."""
         strange = self._chance(self.temper.unlisted)
@@ -234,9 +257,9 @@ class Provider:
             self.harmed("unlisted")
         return strange
 
-    def may_still_come(self, key: str) -> bool:
-        """Whether something is still decided about an order."""
-        return key in self._pending
+    def will_be(self, order: Ordered) -> str:
+        """The state that an order comes to, as far as that is decided by now."""
+        return self._pending.get(order.key, order.state)
 
     # --- its own troubles ---
 

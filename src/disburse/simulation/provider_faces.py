@@ -49,7 +49,7 @@ _CODES: Final = (100, 103, 122, 1051, 1053, -32602)
 def unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
     """massPayment, massPaymentStatus, and the balance. An id that is known is told as it stands and never paid again.
 
-    A gateway before it may put an error of its own, with a code of the page, in the answer's place.
+    -32603 says nothing about the order: the page has it that such a payout may still change its state. A gateway before it may put an error of its own, with a code of the page, in the answer's place.
     """
     answer = _unitpay(provider, request)
     if b"massPayment" in (request.query or request.body) and provider.told_by_a_gateway():
@@ -71,6 +71,8 @@ def _unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
             if order.short and known is None:
                 del provider.orders[order.key]  # refused by code: such an id was never made
                 return _json({"error": {"message": "no money", "code": 103}})
+            if provider.breaks_down(order):
+                return _json({"error": {"message": "internal error", "code": -32603}})
             return _unitpay_payout(provider, order)
         case "massPaymentStatus":
             found = provider.find(fields["transactionId"])

@@ -46,6 +46,11 @@ class Day:
         return [f"server-{number + 1}" for number in range(self.knobs.servers)]
 
     @property
+    def buckets(self) -> list[int]:
+        """The buckets that somebody is in."""
+        return sorted({client.account.bucket for client in self.clients})
+
+    @property
     def names(self) -> list[str]:
         """The processes that a day's faults may kill: servers, then workers."""
         return self.servers + [f"worker-{number + 1}" for number in range(self.knobs.workers)]

@@ -289,6 +289,7 @@ SAID = {
     "a message that nobody heard": Damage(
         say("paid", "callback", "Settled").replace("'doctor'", "''"), "W1", "W1"
     ),
+    "a late success that nobody minds": Damage(say("failed", "callback", "Settled"), "E11", "E11"),
     "thawed by hand": Damage("UPDATE payouts SET frozen = NULL WHERE payout_id = {frozen failed}", "E11", "E11"),
     "frozen for nothing": Damage("UPDATE payouts SET frozen = 'x' WHERE payout_id = {queued}", "E11", "E11"),
     "a frozen payout sent": Damage(

@@ -15,18 +15,21 @@ How the invariants of the reliability page (section 1, read as the design reads 
     H5 H6         final means finished and told; what waits will expire; what expired had not been executed          lives, schema
     C1 C2 C3      one payout a reference and base; one key told; other content told in an event                      lives, history
     C4 C5 C7      no more payouts than were asked for; a known reference is never refused; acknowledged is kept      history
-    E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt lives, changes, provider
-                  (of an operation that was made for it: more than the word about one request)                       lives
+    E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt,
+                  and of all who may have sent the last one (of an operation that was made for it: more than
+                  the word about one request)                                                lives, changes, provider
     E4 E7         ids derive from the base and stay; amount, currency, destination as promised                       lives, changes, provider
     E5            nothing is refused, unsent or paid without a stored message that may say so, in the same commit    lives, changes, provider
     E8 W5         only the table's steps; final stays final, in events and in what clients were shown                lives, changes, history
     E10           epochs and intents never go back or are rewritten                                                  changes
-    E11           freezes have a stored cause, frozen payouts stand still, nobody is charged twice                   lives, changes, books
+    E11           freezes have a stored cause, frozen payouts stand still, nobody is charged twice, and who was
+                  called refused and is paid after all is frozen                                                     lives, changes, books
     E13           what was cancelled had nothing opened                                                              lives
     E14           no order comes again later than its provider lets it                                               provider
-    E15           a next question stands for all doubt; after convergence everything ended or has a reason            lives, provider
+    E15           a next question stands for all doubt, leases are short by the database's clock; after
+                  convergence everything ended or has a reason                                               lives, changes, provider
     S1 S3         canaries in no row read; rows, answers and payouts are their merchant's                                 here, lives, history
-    A1            as far as persons decide today: two of them                                                        changes
+    A1            as far as persons decide today: two of them, about what stands as the first one saw it              changes
     R1            the provider's book and ours agree, payment by payment and in sum                                  provider
 
 Not held here, and why: C6 (no stored refusals: no request keys exist yet). C9 (one database). C10, E6 (pure: codecs and tables of
@@ -39,7 +42,7 @@ from its reference is not recomputed; that one reference always has one base is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
@@ -57,17 +60,21 @@ class Auditor:
     `absence`: seconds between two not-founds that prove absence, by connector. `repeats`: for how many seconds after its first
     arrival a provider takes the same order again without harm, by connector; one that is not named never does.
     `books_of`: connectors whose books will be shown; None: all. `canaries`: texts that must stand in no row.
+    `clock`: what the database's clock shows, for leases. `two_step`: connectors whose providers make an operation before they execute it.
     """
 
     def __init__(
         self, fetch: Fetch, *, absence: Mapping[str, float] | None = None, repeats: Mapping[str, float] | None = None,
-        books_of: Collection[str] | None = None, canaries: Collection[str] = (),
+        books_of: Collection[str] | None = None, canaries: Collection[str] = (), clock: Callable[[], datetime] | None = None,
+        two_step: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._fetch = fetch
         self._absence = dict(absence or {})
         self._repeats = dict(repeats or {})
         self._books_of = books_of
         self._canaries = tuple(canaries)
+        self._clock = clock
+        self._two_step = two_step
         self._memory = Memory()
         self._begun = False
         self._first: dict[tuple[str, str], datetime] = {}
@@ -133,7 +140,8 @@ class Auditor:
                 yield Violation("S1", f"a row of {table} holds what only the vault may")
 
     def _of_a_commit(self, news: News) -> Iterator[Violation]:
-        return changes.of_commit(self._memory, news, self._absence)
+        now = self._clock() if self._clock is not None else None
+        return changes.of_commit(self._memory, news, self._absence, now, self._repeats, self._two_step)
 
     def _same(self, afresh: Memory) -> Iterator[Violation]:
         """L5: what was remembered commit by commit is what stands there now."""

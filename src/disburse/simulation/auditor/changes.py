@@ -6,7 +6,8 @@ as what it proves. A commit is judged alone: what several messages did in it cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Final
 
 from disburse.simulation.auditor.laws import ATTEMPT_STEPS, DEAD, FINAL, PROOFS
@@ -21,6 +22,8 @@ _OF_A_LIFE: Final = frozenset({
 
 _INTENT: Final = ("connector", "end_to_end_id", "request_digest", "owner", "lease_until", "opened_at", "epoch")
 _FOR_LIFE: Final = ("merchant_id", "actor")
+_LEASE_S: Final = 600.0
+"""No lease ends farther from the moment of its commit, all that may lie between reading the clock and committing included."""
 _COUNTERS: Final = ("payouts", "postings", "events")
 
 
@@ -38,8 +41,15 @@ def nothing_lost(news: News) -> Iterator[Violation]:
         )
 
 
-def of_commit(memory: Memory, news: News, absence: Mapping[str, float]) -> Iterator[Violation]:
-    """What this commit did to merchants, payouts and attempts that were there before, and the attempts it made."""
+def of_commit(
+    memory: Memory, news: News, absence: Mapping[str, float], now: datetime | None = None, repeats: Collection[str] = (),
+    two_step: Collection[str] = (),
+) -> Iterator[Violation]:  # fmt: skip
+    """What this commit did to merchants, payouts and attempts that were there before, and the attempts it made.
+
+    `now`: what the database's clock shows; None: nobody knows. `repeats`: connectors whose providers take an order again; `two_step`: those
+    of them that make an operation first, which nobody executes before it is remembered.
+    """
     for before, after in news.changed.get("merchants", []):
         if any(after[one] < before[one] for one in _COUNTERS):
             yield Violation("L9", f"a counter of merchant {after['merchant_id']} went down")
@@ -56,7 +66,12 @@ def of_commit(memory: Memory, news: News, absence: Mapping[str, float]) -> Itera
         name = after["payout_id"]
         payout = stood.get(name) or memory.payouts.get(name)
         yield from _attempt(before, after, payout, said.get(name, []), memory.of("evidence", name), absence)
+        if after["connector"] in repeats and (after["connector"] not in two_step or before["provider_reference"] is not None):
+            yield from _still_its_owners(before, after, said.get(name, []))
+        if now is not None and (before["state"], after["state"]) == ("due", "open"):
+            yield from _leased(after, now)
     yield from _frozen_stands(memory, news, stood, said)
+    yield from _as_it_was_asked(memory, news)
 
 
 def _payout(before: Row, after: Row, said: list[Row]) -> Iterator[Violation]:
@@ -124,6 +139,23 @@ def _attempt(
         )
 
 
+def _still_its_owners(before: Row, after: Row, said: list[Row]) -> Iterator[Violation]:
+    """E3: once an order is in doubt others may have sent it again, so that one call of it was not sent proves nothing any more."""
+    if (before["state"], after["state"]) == ("unknown", "not_sent"):
+        proofs = [row for row in said if row["attempt"] == after["number"] and row["verdict"] in PROOFS["not_sent"]]
+        if proofs and all(row["kind"] == "answer" for row in proofs):
+            told = f"attempt {after['number']} is called unsent because one call of it was, and others may have sent it since"
+            yield Violation("E3", told, after["payout_id"])
+
+
+def _leased(attempt: Row, now: datetime) -> Iterator[Violation]:
+    """E15: who takes an attempt has it for some moments by the database's clock, whatever his own shows."""
+    left_s = (datetime.fromisoformat(attempt["lease_until"]) - now).total_seconds()
+    if abs(left_s) > _LEASE_S:
+        told = f"attempt {attempt['number']} was taken until {left_s:.0f} s from now: nobody else looks after it before"
+        yield Violation("E15", told, attempt["payout_id"])
+
+
 def _frozen_stands(
     memory: Memory, news: News, stood: Mapping[str, Row], said: Mapping[str, list[Row]]
 ) -> Iterator[Violation]:
@@ -137,6 +169,19 @@ def _frozen_stands(
         moved = name in posted or (before["state"], before["frozen"]) != (after["state"], after["frozen"])
         if moved and not persons:
             yield Violation("E11", f"it was frozen ({before['frozen']}) and moved without persons", name)
+
+
+def _as_it_was_asked(memory: Memory, news: News) -> Iterator[Violation]:
+    """A1: nothing happened to a payout between the request that it end and the agreement to that."""
+    for row in news.new("requests"):
+        memory.seen[row["request_id"]] = memory.last_event(row["origin_id"])
+    for row in news.new("decisions"):
+        asked = memory.tables["requests"].get((row["shard"], row["request_id"]))
+        seen = memory.seen.get(row["request_id"])
+        if asked is None or seen is None or asked["kind"] != "resolve" or row["verdict"] != "approved":
+            continue
+        if memory.last_event(asked["origin_id"], before=news) != seen:
+            yield Violation("A1", "two persons ended it, and it had moved since the first one looked", asked["origin_id"])
 
 
 def by_two_persons(memory: Memory, news: News) -> Iterator[Violation]:

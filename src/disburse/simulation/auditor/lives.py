@@ -43,6 +43,7 @@ def of_payout(memory: Memory, payout: Row, absence: Mapping[str, float]) -> Iter
         yield from _asked_about(attempt)
         yield from _proven(payout, attempt, said, absence)
         yield from _of_two_steps(attempt, said)
+        yield from _paid_after_all(memory, attempt, said)
     yield from _frozen(memory, payout, said)
     for table in ("attempts", "events", "evidence", "routings"):
         if any(row["merchant_id"] != payout["merchant_id"] for row in memory.of(table, name)):
@@ -182,6 +183,14 @@ def _absent(attempt: Row, said: list[Row], absence: Mapping[str, float]) -> bool
     if not before or not ended:
         return False
     return (max(ended) - min(before)).total_seconds() >= absence.get(attempt["connector"], 0.0)
+
+
+def _paid_after_all(memory: Memory, attempt: Row, said: list[Row]) -> Iterator[Violation]:
+    """E11: a payment by an attempt that is held to be over is no old news: whoever hears of it freezes the payout."""
+    name, number = attempt["payout_id"], attempt["number"]
+    paid = any(row["attempt"] == number and row["verdict"] == "Settled" for row in said)
+    if paid and attempt["state"] in DEAD and all(row["kind"] != "payout.frozen" for row in memory.of("events", name)):
+        yield Violation("E11", f"attempt {number} is {attempt['state']}, a provider says that it paid, and nobody minds", name)
 
 
 def _frozen(memory: Memory, payout: Row, said: list[Row]) -> Iterator[Violation]:

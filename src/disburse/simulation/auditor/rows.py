@@ -120,11 +120,19 @@ class Memory:
     """Top-ups and requests by their ids."""
     told: dict[str, str] = field(default_factory=dict)
     """The state that a payout's last event named."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """The number of the last event of a request's payout when it was asked for, by the request's id."""
     _of: dict[tuple[str, str], dict[Key, Row]] = field(default_factory=dict)
 
     def of(self, table: str, payout: str) -> list[Row]:
         """A payout's rows of a table, in the order they came."""
         return list(self._of.get((table, payout), {}).values())
+
+    def last_event(self, payout: str, *, before: News | None = None) -> int:
+        """The number of a payout's last event that names a state, of those that stood `before`; 0 when there is none."""
+        fresh = {row["number"] for row in before.new("events") if row["payout_id"] == payout} if before is not None else ()
+        told = (row["number"] for row in self.of("events", payout) if row["state"] is not None)
+        return max((number for number in told if number not in fresh), default=0)
 
     def attempts(self, payout: str) -> list[Row]:
         return sorted(self.of("attempts", payout), key=lambda row: int(row["number"]))
