@@ -76,7 +76,9 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Target 
     """The payout that is asked for, drafted, and where it goes: to `saved` if there is one. Raises Refused naming every field that is wrong."""
     faults: list[FieldFault] = []
     money = read_money(order.amount.amount, order.amount.currency, faults, at="amount.amount", of="amount.currency")
-    destination = read_to(order.destination, merchant, faults) if order.destination is not None else saved and saved.destination
+    destination = saved.destination if saved is not None else None
+    if order.destination is not None:
+        destination = read_to(order.destination, merchant, faults)
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
