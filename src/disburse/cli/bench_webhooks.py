@@ -85,7 +85,7 @@ async def _install(house: House, ports: Sequence[int], hanging: int) -> _Install
         await add_webhook(house.desk, made.merchant, f"https://127.0.0.1:{port}/hooks", actor="cli")
         return (made.merchant.login, made.unitpay_secret_key), made.merchant.merchant_id
 
-    made = []
+    made: list[tuple[tuple[str, str], int]] = []
     for first in range(0, len(ports), 50):
         made += await asyncio.gather(*[make(first + n, port) for n, port in enumerate(ports[first : first + 50])])
     return _Installed([keys for keys, _ in made], [merchant for _, merchant in made[hanging:]])
