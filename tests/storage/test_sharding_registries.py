@@ -23,7 +23,7 @@ from disburse.operations.registry_apply import Applier
 from disburse.operations.registry_rules import Terms
 from tests.api.house import House
 from tests.storage.plans import Net, Reading, readings, session_like_the_programs
-from tests.storage.test_sharding import BUCKETS, PARTITIONS, fresh, keys_of
+from tests.storage.test_sharding import BUCKETS, fresh, keys_of
 
 TABLES = {"registries", "registry_rows", "registry_chunks", "registry_fates", "duplicate_traces", "duplicate_names", "duplicate_places"}
 SMALL = {"registries_at_work", "duplicate_places_pkey"}
@@ -103,8 +103,8 @@ async def faults(dsn: str, net: Net, keys: dict[str, list[str]]) -> tuple[int, l
 
 
 async def test_registries_are_read_by_key(server: Callable[[str], str], world: World, tmp_path: Path) -> None:
-    """Planning, applying and remembering search every table by its bucket and a key, on empty tables and on full ones."""
-    async with fresh(server, world, tmp_path, PARTITIONS, "registries") as (dsn, house, _):
+    """Planning, applying and remembering search every table by its bucket and a key, right after migration and on full tables."""
+    async with fresh(server, world, tmp_path, 0, "registries") as (dsn, house, _):
         net = Net(TABLES)
         await net.cast(house.database)
         for shard in BUCKETS:
@@ -120,4 +120,4 @@ async def test_registries_are_read_by_key(server: Callable[[str], str], world: W
             await live(house, "b", shard)
         more, full = await faults(dsn, net, keys)
         assert seen > 40 and more >= seen
-        assert empty + full == []
+        assert not empty + full, "\n".join(empty + full)

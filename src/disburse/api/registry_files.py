@@ -2,7 +2,7 @@
 
 Lives here: what a file is read and judged with, its digest, and that it did not change meanwhile. May not live here: bytes
 (`protocols/registry_*`), what a row must be (`domain/registry.py`), what is stored (`operations/registry_plan.py`), a second
-process (`registry_helper.py`).
+process (`cli/registry_helper.py`).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def opened(file: BinaryIO, how: How) -> Reading:
 
 
 Elsewhere = Callable[[Iterator[Piece]], AsyncGenerator[Piece, None]]
-"""Lets something else make the pieces, and gives them here: see `registry_helper.py`."""
+"""Lets something else make the pieces, and gives them here: see `cli/registry_helper.py`."""
 
 
 async def plan_file(

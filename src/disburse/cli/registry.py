@@ -70,7 +70,7 @@ def plan(
         CSV, XLSX, UnitPay's CSV layout, or JSON lines.
     """
     from disburse.api.registry_files import Planned, plan_file
-    from disburse.api.registry_helper import in_a_helper, is_worth_it
+    from disburse.cli.registry_helper import in_a_helper, is_worth_it
     from disburse.domain.registry_states import LetPass
     from disburse.operations import registries
     from disburse.operations.registry_rules import Terms

@@ -1,6 +1,6 @@
 """Drafting a registry's rows: each row's verdict as far as nobody's memory is needed, and all that its payout will be. Touches no database.
 
-Lives here: `Drafter`, which makes a `Piece` of some judged rows. A piece is bytes and plain values, so that another process can draft it (`api/registry_helper.py`).
+Lives here: `Drafter`, which makes a `Piece` of some judged rows. A piece is bytes and plain values, so that another process can draft it (`cli/registry_helper.py`).
 May not live here: what a row's text means (`domain/registry.py`), storing, and what other rows and payouts say against a row (`registry_plan.py`).
 
 A row gets faults here that only the house can know: no provider, an amount below the minimum, a reference that another row has.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from disburse.api.registry_files import BadFile
-from disburse.api.registry_helper import HelperDied, in_a_helper, is_worth_it
+from disburse.cli.registry_helper import HelperDied, in_a_helper, is_worth_it
 from disburse.domain.registry import TotalsDisagree
 from disburse.operations.registry_draft import Piece
 
