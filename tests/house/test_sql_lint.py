@@ -73,6 +73,7 @@ BESIDE_ITS_OPERATION = {
     "simulation/grid.py": "knows a writing statement by its words",
     "simulation/store.py": "knows a transaction's beginning and end by their words",
     "simulation/persons.py": "what a simulated person sees on the screen, read from beside the product",
+    "simulation/visitors.py": "the same, for those who decide too early",
     "simulation/day.py": "whether anything is left undecided",
     "simulation/nights.py": "when what nobody executed expires",
     "simulation/auditor/": "the auditor of a simulated run reads raw rows by SQL of its own, and shares none of ours",

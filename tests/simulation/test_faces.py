@@ -71,6 +71,29 @@ def test_unitpay_refuses_by_code(bare: Bare) -> None:
     assert len(provider.book) == 1
 
 
+def test_unitpay_refuses_a_copy(bare: Bare) -> None:
+    """A copy that comes with its order is refused for want of money, and the order is there; a later repeat is told as it stands."""
+    provider = _provider(bare, strict=1.0)
+    assert _unitpay(provider, "massPayment")["result"]["status"] == "success"
+    assert _unitpay(provider, "massPayment")["error"]["code"] == 103
+    assert _unitpay(provider, "massPaymentStatus")["result"]["status"] == "success"
+    bare.run(asyncio.sleep(1))
+    assert _unitpay(provider, "massPayment")["result"]["status"] == "success"
+    assert len(provider.book) == 1
+
+
+def test_a_mute_provider_is_not_heard(bare: Bare) -> None:
+    """It does what it is sent, and nothing of what it says comes back, until it is heard again."""
+    provider, heard = _provider(bare), list[WireAnswer | None]()
+    face, order = Face(provider, unitpay), b"method=massPayment&params[transactionId]=k&params[sum]=10.00&params[purse]=4111111111111111"
+    provider.mute = True
+    face.receive(WireRequest("GET", "/api", order, {}, b""), heard.append)
+    provider.calm()
+    face.receive(WireRequest("GET", "/api", order, {}, b""), heard.append)
+    assert [one is None for one in heard] == [True, False]
+    assert len(provider.book) == 1
+
+
 def test_unitpay_says_what_no_page_lists(bare: Bare) -> None:
     """A strange answer has a code that no page lists, whatever was asked, and what was asked is not done."""
     provider = _provider(bare, unlisted=1.0)

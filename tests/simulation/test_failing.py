@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from disburse.simulation import loop
 from disburse.simulation.auditor import Violation
 from disburse.simulation.backend import Backend
 from disburse.simulation.day import Options, Result
@@ -64,6 +65,17 @@ def test_a_day_that_raises_is_broken(backend: Backend) -> None:
     assert broken.violations[0].sentence.endswith(": everything")
     after = one(3, backend, QUIET)
     assert after.violations == [] and after.trace == before.trace != ""
+
+
+def test_a_day_without_an_end_is_told(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day that turns in a circle ends, what stands there is gone through, and the next day is as it always is."""
+    before = one(3, backend, QUIET)
+    monkeypatch.setattr(loop, "MOST_STEPS", 500)
+    endless = one(3, backend, QUIET)
+    assert [(found.invariant, found.sentence) for found in endless.violations] == [("crash", "it never became quiet: 500 steps")]
+    assert endless.payouts == before.payouts > 0
+    monkeypatch.undo()
+    assert one(3, backend, QUIET).trace == before.trace
 
 
 def test_a_failing_day_is_made_small(backend: Backend) -> None:

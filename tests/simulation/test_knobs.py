@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from disburse.simulation import knobs
-from disburse.simulation.knobs import ADDED, FAULTS, NET, PROCESS, PROVIDER, STORE, draw
+from disburse.simulation.knobs import ADDED, BESIDE_COPIES, COPIES, FAULTS, NET, PROCESS, PROVIDER, RARE, STORE, draw
 from disburse.simulation.nemesis import TIMED
 from disburse.simulation.streams import Streams
 
@@ -29,7 +29,14 @@ def test_days_are_swarms() -> None:
     assert 0.18 < quiet / len(days) < 0.32
     often = Counter(name for rates in days for name in rates)
     assert set(often) == set(FAULTS)
-    assert all(0.2 < count / len(days) < 0.5 for count in often.values())
+    assert all(0.2 < count / len(days) < 0.5 for name, count in often.items() if name not in RARE)
+
+
+def test_copies_have_days_of_their_own() -> None:
+    """On a day on which requests come twice nothing falls that could hide the one look which tells a refused copy from a refusal."""
+    days = [draw(Streams(seed)).rates for seed in SEEDS]
+    doubled = [rates for rates in days if COPIES in rates]
+    assert len(doubled) > 10 and all(set(rates) <= {COPIES, *BESIDE_COPIES} for rates in doubled)
 
 
 def test_rates_are_rates() -> None:
@@ -71,14 +78,14 @@ def test_extremes_are_met() -> None:
     assert {name for day in days for name in day.providers} == {"bank", "guarded", "unitpay", "moneynew", "moneyold"}
     assert {day.rhythm.claims for day in days} >= {1, 500}
     assert {day.bucket for day in days} == {0, 1} and {day.narrow for day in days} == {True, False}
-    assert {day.again_s for day in days} == {5.0, 60.0}
+    assert {day.again_s for day in days} == {6.0, 15.0, 60.0}
 
 
 def test_a_new_kind_of_fault_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that came later draw from streams of their own: without one of them all days are what they were, but for it."""
     days = [draw(Streams(seed)).rates for seed in SEEDS]
     for name in ADDED:
-        monkeypatch.setattr(knobs, "ADDED", [one for one in ADDED if one != name])
+        monkeypatch.setattr(knobs, "ADDED", {one: rates for one, rates in ADDED.items() if one != name})
         without = [draw(Streams(seed)).rates for seed in SEEDS]
         assert without == [{kind: rate for kind, rate in day.items() if kind != name} for day in days]
         assert any(name in day for day in days) and not any(name in day for day in days if len(day) < 4)

@@ -52,6 +52,7 @@ async def _call(process: Process, bare: Bare) -> tuple[object, float]:
         (Way(silent=True, there_s=0.5), Unknown("time-out"), DEADLINE_S, [0.5]),
         (Way(reset=True, there_s=0.5, back_s=0.25), Unknown("the connection broke"), 0.75, [0.5]),
         (Way(spoilt=HTML, there_s=0.5, back_s=0.25), HTML, 0.75, [0.5]),
+        (Way(doubled=True, there_s=0.5, back_s=0.25), FINE, 0.75, [0.5, 0.5]),
         (Way(there_s=0.5, back_s=30.0), Unknown("time-out"), DEADLINE_S, [0.5]),
         (Way(there_s=30.0), Unknown("time-out"), DEADLINE_S, [30.0]),
         (Way(stands_s=30.0, there_s=0.5, back_s=0.25), FINE, 30.75, [30.5]),
@@ -59,7 +60,10 @@ async def _call(process: Process, bare: Bare) -> tuple[object, float]:
         (Way(die="before", there_s=0.5), "dead", 0.0, []),
         (Way(die="after", there_s=0.5), "dead", 0.0, [0.5]),
     ],
-    ids=["well", "refused", "unreachable", "lost", "silent", "reset", "spoilt", "late back", "late there", "sleeps", "sleeps and is refused", "dies before", "dies after"],
+    ids=[
+        "well", "refused", "unreachable", "lost", "silent", "reset", "spoilt", "doubled", "late back", "late there", "sleeps",
+        "sleeps and is refused", "dies before", "dies after",
+    ],
 )  # fmt: skip
 def test_each_way(bare: Bare, way: Way, heard: object, at: float, arrives: list[float]) -> None:
     """What the sender is told, when, and whether the request arrives: NotSent only when it does not, late though it may be."""

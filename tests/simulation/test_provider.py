@@ -56,6 +56,17 @@ def test_the_book_is_what_was_ordered(bare: Bare) -> None:
     assert provider.amount_shown(order) == "2.00"
 
 
+@pytest.mark.parametrize("ordered, moved", [("10.00", "1.00"), ("1.50", "15.00")])
+def test_another_sum_is_paid(bare: Bare, ordered: str, moved: str) -> None:
+    """Who pays another sum than was ordered has that one in its book and tells it; where answers name no sums nobody is cheated."""
+    for names, sums in ((True, [ordered, moved]), (False, [ordered, ordered])):
+        provider = _provider(bare, Promise(once=True, absent=True, names_sums=names), cheats=1.0, returns=1.0)
+        order = provider.take("k", ordered, "RUB", "1111")
+        assert [entry.amount for entry in (*provider.received, *provider.book)] == sums
+        assert provider.amount_shown(order) == sums[-1]
+        assert provider.may_still_come("k") is not names  # a wrong sum does not come back as well
+
+
 @pytest.mark.parametrize("promise", [ABSENT, GUARDED])
 def test_absent_is_for_ever(bare: Bare, promise: Promise) -> None:
     """A bank that promises it declares absent what it twice missed, so far apart, and never pays that id afterwards."""

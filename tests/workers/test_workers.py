@@ -271,6 +271,18 @@ async def test_a_process_that_slept_past_its_lease_does_not_send(town: Town, ban
     await town.agrees()
 
 
+async def test_an_answer_to_a_call_that_the_database_forgot(town: Town, bank: Provider) -> None:
+    """A claim is lost while its call runs, and another worker opens the attempt: that the first call was not sent does not end it."""
+    (payout,) = await town.pay(CLOSED)
+    bank.exit.clear()
+    process = Process(town, "w", asks=False).start()
+    await town.until(lambda: inside(bank, 1))
+    await town.rows("UPDATE attempts SET owner = 'worker-b', opened_at = opened_at + interval '1 s' WHERE shard = 0 RETURNING 1")
+    bank.exit.set()
+    await process.stop()
+    assert await town.attempts(payout) == ["open"]
+
+
 # --- faults of others ---
 
 

@@ -31,7 +31,7 @@ from disburse.simulation.clients import CARDS, PHONES, Client, minor_of
 from disburse.simulation.faults import Faults
 from disburse.simulation.installation import CALM, Installation
 from disburse.simulation.knobs import Knobs, draw
-from disburse.simulation.loop import Loop
+from disburse.simulation.loop import Endless, Loop
 from disburse.simulation.morning import begin, open_desk
 from disburse.simulation.nemesis import Nemesis
 from disburse.simulation.network import Net
@@ -49,11 +49,11 @@ END_WITHIN_S: Final = 90.0
 """Virtual seconds within which a process that was asked to end has ended, once it is not harmed any more."""
 
 PROMISES: Final = {
-    "unitpay": Promise(once=True, absent=False),
+    "unitpay": Promise(once=True, absent=False, names_sums=True),
     "moneynew": Promise(once=True, absent=False),
     "moneyold": Promise(once=True, absent=False),
-    "bank": Promise(once=False, absent=True),
-    "guarded": Promise(once=True, absent=True),
+    "bank": Promise(once=False, absent=True, names_sums=True),
+    "guarded": Promise(once=True, absent=True, names_sums=True),
 }
 _FACES: Final[dict[str, Callable[[Provider, Any], Any]]] = {
     "unitpay": provider_faces.unitpay,
@@ -105,6 +105,8 @@ def _live(seed: int, backend: Backend, options: Options) -> Result:
     asyncio.set_event_loop(day.loop)
     try:
         day.loop.run_until_complete(_through(day))
+    except Endless as fault:
+        day.violations += [*_in_full(day, converged=not day.faults.on), Violation("crash", f"it never became quiet: {fault}")]
     finally:
         day.loop.set_exception_handler(lambda loop, told: None)
         for process in day.house.every:
@@ -134,7 +136,7 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
         knobs = replace(knobs, payouts=min(knobs.payouts, options.payouts))
     trace = Trace(options.heard)
     loop = Loop(streams["schedule"], trace)
-    faults = Faults(knobs.rates, streams["faults"])
+    faults = Faults(knobs.rates, streams["faults"], streams["ways/apart"])
     net = Net(loop, faults)
 
     def clock() -> datetime:
@@ -147,7 +149,7 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
     faults.end = house.end
     providers = {}
     for name, kind in zip(names, knobs.providers, strict=True):
-        one = Provider(name, PROMISES[kind], loop, streams["provider"], knobs.temper)
+        one = Provider(name, PROMISES[kind], loop, streams["provider"], knobs.temper, streams["provider/apart"])
         providers[one.name] = one
         net.hosts[one.name] = provider_faces.Face(one, _FACES[kind])
 
@@ -162,14 +164,14 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
         one.sometimes = lambda what: day.sometimes.update((what,))
         one.harmed = faults.count
         one.told = lambda order, one=one: tell(day, one, order)  # type: ignore[misc]
-        one.arrived = lambda entry: _look(day, auditor.received(_line(entry)))
+        one.arrived = lambda entry: _look(day, auditor.received(_arrived(day, entry)))
     return day
 
 
 async def _through(day: Day) -> None:
     _look(day, day.backend.call(day.auditor.after_commit()))
     await begin(day)
-    nemesis = Nemesis(day.house, day.providers, day.faults, day.streams["faults"], day.names)
+    nemesis = Nemesis(day.house, day.providers, day.faults, day.streams["faults"], day.names, day.streams["faults/apart"])
     day.faults.on = True
     nemesis.start()
     await open_desk(day)
@@ -179,11 +181,7 @@ async def _through(day: Day) -> None:
     await _until_quiet(day, running)
     await _final_reads(day)
     await nights(day)
-    lied = {key for provider in day.providers.values() for key in provider.lied()}
-    now = DAWN + timedelta(seconds=day.loop.time())
-    day.violations += day.backend.call(
-        day.auditor.in_full(_book(day), day.history.exchanges, converged=True, lied_about=lied, now=now)
-    )
+    day.violations += _in_full(day, converged=True)
     report = day.backend.verify()
     day.violations += [Violation(f"verify {one.check}", f"{one.sentence} {one.examples}") for one in report.findings]
     _search_for_secrets(day)
@@ -266,6 +264,16 @@ def _look(day: Day, found: list[Violation]) -> None:
     day.violations += found
 
 
+def _in_full(day: Day, *, converged: bool) -> list[Violation]:
+    """Everything, from scratch. `converged`: the faults are over, and there was time enough for all to end."""
+    lied = day.misjudged.union(*[provider.lied() for provider in day.providers.values()])
+    now = DAWN + timedelta(seconds=day.loop.time())
+    found: list[Violation] = day.backend.call(
+        day.auditor.in_full(_book(day), day.history.exchanges, converged=converged, lied_about=lied, now=now)
+    )
+    return found
+
+
 def _book(day: Day) -> list[BookEntry]:
     lines: list[BookEntry] = []
     for provider in day.providers.values():
@@ -275,6 +283,13 @@ def _book(day: Day) -> list[BookEntry]:
 
 def _line(one: Entry) -> BookEntry:
     return BookEntry(one.provider, one.key, minor_of(one.amount), one.currency, DAWN + timedelta(seconds=one.at), one.kind)
+
+
+def _arrived(day: Day, entry: Entry) -> BookEntry:
+    """An order that has just come in, and when it left, as long as nobody set the database's clock."""
+    left = DAWN + timedelta(seconds=day.net.sent_at)
+    was_set = day.faults.counted["store_clock"] or day.faults.counted["leap"]
+    return replace(_line(entry), sent_at=None if was_set else left)
 
 
 def _search_for_secrets(day: Day) -> None:

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Final
 
 from disburse.protocols.wire import WireRequest
 from disburse.simulation.grid import gap_of_call, gap_of_statement
@@ -17,11 +18,16 @@ from disburse.simulation.network import Way, pick_spoilt
 from disburse.simulation.process import Process
 from disburse.simulation.streams import log_uniform
 
+_FAR_AHEAD: Final = timedelta(minutes=5)
+
 
 class Faults:
-    """One day's faults. `on`: they fall; turned off for the beginning, and for good when the day heals."""
+    """One day's faults. `on`: they fall; turned off for the beginning, and for good when the day heals.
 
-    def __init__(self, rates: Mapping[str, float], stream: random.Random) -> None:
+    `apart` is drawn from for kinds that came later, so that the others fall as they did.
+    """
+
+    def __init__(self, rates: Mapping[str, float], stream: random.Random, apart: random.Random | None = None) -> None:
         self.rates = rates
         self.on = False
         self.counted: Counter[str] = Counter()
@@ -31,6 +37,7 @@ class Faults:
         self.end: Callable[[Process], None] = lambda process: None
         self.apart: set[tuple[str, str]] = set()
         self._stream = stream
+        self._apart = apart or stream
         self._gap: dict[Process, str] = {}
 
     def count(self, kind: str, gap: str | None = None, how: str | None = None) -> None:
@@ -41,6 +48,17 @@ class Faults:
     def _falls(self, kind: str, share: float = 1.0) -> bool:
         rate = self.rates.get(kind, 0.0) * share
         return self.on and rate > 0 and self._stream.random() < rate
+
+    def _leaps(self) -> bool:
+        """The database's clock is set ahead while an operation is being made, and that takes long: its lease is over, its maker is not."""
+        if self.database_clock_off > _FAR_AHEAD or not self._falls_apart("leap"):
+            return False
+        self.database_clock_off += timedelta(seconds=self._apart.uniform(31, 90))
+        return True
+
+    def _falls_apart(self, kind: str) -> bool:
+        rate = self.rates.get(kind, 0.0)
+        return self.on and rate > 0 and self._apart.random() < rate
 
     def chance(self, kind: str) -> bool:
         """Whether a merchant's program does this now."""
@@ -92,6 +110,12 @@ class Faults:
         back = log_uniform(self._stream, 0.0005, 0.2)
         if not self.on:
             return Way(there_s=latency, back_s=back)
+        if gap == "N1c" and self._leaps():
+            self.count("leap", gap)
+            return Way(there_s=latency, back_s=self._apart.uniform(0.5, 4.8))
+        if gap == "N1" and request.method == "GET" and self._falls_apart("doubled"):
+            self.count("doubled", gap)
+            return Way(doubled=True, there_s=latency, back_s=back)
         if (sender.name, host) in self.apart:
             self.count("partition", gap)
             return Way(unreachable=True)

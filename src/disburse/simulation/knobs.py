@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from disburse.simulation.provider import Temper
@@ -25,10 +25,24 @@ _FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
 ADDED: Final[dict[str, tuple[float, float]]] = {
     "stop": (0.004, 0.06), "deaf": (0.1, 0.6), "gateway": (0.2, 0.6), "stumbles": (0.3, 0.6),
     "internal": (0.05, 0.6), "zombie": (0.05, 0.6), "slow": (0.2, 0.6), "relents": (0.05, 0.6),
+    "cheats": (0.02, 0.1), "outage": (0.2, 1.5),
 }  # fmt: skip
 """Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
 
-FAULTS: Final = (*_FIRST, *ADDED)
+COPIES: Final = "doubled"
+"""Requests that a gateway repeats by itself. Such a day has besides only what `BESIDE_COPIES` names: a copy that is refused is told from
+an honest refusal by one look, and where that is lost too nobody can tell.
+"""
+BESIDE_COPIES: Final = (*STORE, "crash", "crash_at_port", "clock", "later", "refuses", "short", *CLIENT)
+
+LEAP: Final = "leap"
+"""The database's clock is set ahead while a two-step provider makes an operation, and that takes long: its owner's lease is over, its owner
+is not. On such days everybody looks often and the database is slow, so that the others find it in between.
+"""
+RARE: Final = (COPIES, LEAP)
+"""Kinds that have days of their own, and those seldom."""
+
+FAULTS: Final = (*_FIRST, *ADDED, *RARE)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
 
 _FEW: Final = 3
@@ -74,8 +88,17 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
+    if rates:
+        rates |= _rate_of_leaps(streams[f"knobs/{LEAP}"])
+        rates = _day_of_copies(rates, streams[f"knobs/{COPIES}"])
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
+    day = _day(streams, call_s, rates)
+    return _with_leaps(day, streams[f"knobs/{LEAP}"]) if LEAP in rates else day
+
+
+def _day(streams: Streams, call_s: float, rates: dict[str, float]) -> Knobs:
+    knobs, hides_s = streams["knobs"], log_uniform(streams["knobs/hides"], 2.0, 40.0)
     return Knobs(
         servers=knobs.choice((1, 1, 2)),
         workers=knobs.choice((1, 2, 2, 3)),
@@ -104,7 +127,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         again_s=streams["knobs/again"].choice((6.0, 15.0, 60.0)),
         nervous=streams["knobs/nervous"].choice((None, None, 1, 2, 3)),
         patience=streams["knobs/patience"].choice((None, None, None, None, 2, 4)),
-        temper=_temper(knobs, rates),
+        temper=_temper(knobs, rates, hides_s),
         bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
         narrow=streams["knobs/narrow"].random() < 0.25,
     )
@@ -147,7 +170,23 @@ def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, floa
     return found
 
 
-def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
+def _rate_of_leaps(own: random.Random) -> dict[str, float]:
+    return {LEAP: own.uniform(0.4, 0.6)} if own.random() < 0.16 else {}
+
+
+def _with_leaps(day: Knobs, own: random.Random) -> Knobs:
+    rhythm, lease_s = replace(day.rhythm, poll_s=0.8), day.lease_s + 5.0 - day.call_s
+    slowest_s, safety_s = own.uniform(0.1, 0.8), min(day.safety_s, 80.0)
+    return replace(day, rhythm=rhythm, call_s=5.0, lease_s=lease_s, slowest_s=slowest_s, safety_s=safety_s)
+
+
+def _day_of_copies(rates: dict[str, float], own: random.Random) -> dict[str, float]:
+    if own.random() >= 0.08:
+        return rates
+    return {name: rate for name, rate in rates.items() if name in BESIDE_COPIES} | {COPIES: own.uniform(0.2, 0.6)}
+
+
+def _temper(knobs: random.Random, rates: dict[str, float], hides_s: float) -> Temper:
     def rate(name: str, most: float) -> float:
         return min(rates.get(name, 0.0), most)
 
@@ -155,7 +194,8 @@ def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
         short=rate("short", 0.4), returns=returned, misreports=min(1.5 * rate("misreports", 0.6), 0.5), hides=rate("hides", 0.6),
-        hides_s=4.0, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3),
+        cheats=rate("cheats", 0.1), strict=rate(COPIES, 0.6),
+        hides_s=hides_s, flaps=rate("flaps", 0.5), crossed=rate("crossed", 0.3), unlisted=rate("unlisted", 0.3),
         gateway=rate("gateway", 0.6), stumbles=rate("stumbles", 0.6),
         internal=min(3 * rate("internal", 1.0), 0.9), relents=min(3 * rate("relents", 1.0), 1.0), calls=1 + 2 * ("callbacks" in rates),
     )  # fmt: skip

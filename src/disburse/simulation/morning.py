@@ -58,7 +58,7 @@ async def _furnish(day: Day, clerk: Process) -> None:
                 process, day.net, account, day.history, day.streams["workload"], day.faults, lambda: day.servers
             )
             client.patience = day.knobs.patience or client.patience
-            client.wanted = [_wish(day, number, place) for place in range(_share(day, number))]
+            client.wanted = [_wish(day, place) for place in range(_share(day, number))]
             day.clients.append(client)
             needed = sum(one.amount_minor for one in client.wanted)
             short = day.knobs.patience is not None
@@ -86,10 +86,11 @@ def _share(day: Day, number: int) -> int:
     return day.knobs.payouts // day.knobs.merchants + (1 if number <= day.knobs.payouts % day.knobs.merchants else 0)
 
 
-def _wish(day: Day, merchant: int, place: int) -> Wanted:
+def _wish(day: Day, place: int) -> Wanted:
     workload = day.streams["workload"]
     surface = "unitpay" if workload.random() < 0.7 else "intellectmoney"
     card = surface == "intellectmoney" or workload.random() < 0.8 or not any(one.startswith(("unitpay", "bank", "guarded")) for one in day.providers)
     where = workload.choice(CARDS) if card else workload.choice(PHONES)
     amount = int(log_uniform(workload, 10_00, 50_000_00))
-    return Wanted(surface, f"m{merchant}-{place}", amount, card, where, 5 + workload.uniform(0, day.knobs.safety_s * 0.8))
+    # Programs count, so merchants have references in common.
+    return Wanted(surface, f"wage-{place}", amount, card, where, 5 + workload.uniform(0, day.knobs.safety_s * 0.8))

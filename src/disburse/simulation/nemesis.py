@@ -16,22 +16,25 @@ from typing import Final
 from disburse.protocols.wire import WireRequest
 from disburse.simulation.faults import Faults
 from disburse.simulation.installation import Installation
+from disburse.simulation.knobs import ADDED
 from disburse.simulation.provider import Provider
 from disburse.simulation.streams import log_uniform
 
-TIMED: Final = ("crash", "freeze", "clock", "store_away", "store_clock", "partition", "provider_crash", "forged")
+TIMED: Final = ("crash", "freeze", "clock", "store_away", "store_clock", "partition", "provider_crash", "forged", "outage")
 
 
 class Nemesis:
-    """One day's harm. `over` is set when the day heals."""
+    """One day's harm. `over` is set when the day heals. `apart` is drawn from for kinds that came later, so that the others stay."""
 
     def __init__(
-        self, house: Installation, providers: dict[str, Provider], faults: Faults, stream: random.Random, names: list[str]
-    ) -> None:
+        self, house: Installation, providers: dict[str, Provider], faults: Faults, stream: random.Random, names: list[str],
+        apart: random.Random,
+    ) -> None:  # fmt: skip
         self._house = house
         self._providers = providers
         self._faults = faults
         self._stream = stream
+        self._apart = apart
         self._names = names
         self._tasks: list[asyncio.Task[None]] = []
         self.over = False
@@ -73,19 +76,20 @@ class Nemesis:
 
     async def _again_and_again(self, kind: str, mean_s: float) -> None:
         harm: Callable[[], None] = getattr(self, f"_{kind}")
+        stream = self._apart if kind in ADDED else self._stream
         while True:
-            await asyncio.sleep(self._stream.expovariate(1 / mean_s))
+            await asyncio.sleep(stream.expovariate(1 / mean_s))
             harm()
 
     def _victim(self) -> str:
         return self._stream.choice(self._names)
 
-    def _later(self, low: float, high: float, mend: Callable[[], None]) -> None:
+    def _later(self, low: float, high: float, mend: Callable[[], None], stream: random.Random | None = None) -> None:
         def mended() -> None:
             if not self.over:
                 mend()
 
-        self._house.loop.call_later(log_uniform(self._stream, low, high), mended)
+        self._house.loop.call_later(log_uniform(stream or self._stream, low, high), mended)
 
     def _crash(self) -> None:
         process = self._house.processes.get(self._victim())
@@ -141,6 +145,19 @@ class Nemesis:
             self._faults.count("provider_crash")
             provider.crash()
             self._later(0.1, 60.0, provider.recover)
+
+    def _outage(self) -> None:
+        """A provider takes what it is sent and does it, and for minutes nobody hears a word of it."""
+        provider = self._providers[self._apart.choice(sorted(self._providers))]
+        if provider.mute:
+            return
+        self._faults.count("outage")
+        provider.mute = True
+
+        def heard_again() -> None:
+            provider.mute = False
+
+        self._later(30.0, 300.0, heard_again, self._apart)
 
     def _forged(self) -> None:
         """Somebody who is not the provider says that an order was paid, or was not."""

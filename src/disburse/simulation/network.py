@@ -32,7 +32,8 @@ class Way:
     """How one exchange goes. `refused`: no connection is had; `unreachable`: nor any word about it. `lost`: the request never
     arrives whole. `silent`: the answer does not come back. `reset`: the connection breaks once the request arrived. `spoilt`: what
     comes back in the answer's place. `die`: the sender is killed "before" its first byte or "after" its last. `stands_s`: it stands
-    still so long before its first byte. Seconds there and back.
+    still so long before its first byte. `doubled`: a gateway on the way repeats it by itself, and the second answer is what comes back.
+    Seconds there and back.
     """
 
     refused: bool = False
@@ -43,6 +44,7 @@ class Way:
     spoilt: WireAnswer | None = None
     die: str | None = None
     stands_s: float = 0.0
+    doubled: bool = False
     there_s: float = 0.001
     back_s: float = 0.001
 
@@ -65,19 +67,20 @@ class Host(Protocol):
 
 
 class Net:
-    """Addresses and what stands at them."""
+    """Addresses and what stands at them. `sent_at`: of the request that a host is just handed, when its sender set about sending it."""
 
     def __init__(self, loop: Loop, weather: Weather) -> None:
         self.loop = loop
         self.weather = weather
         self.hosts: dict[str, Host] = {}
+        self.sent_at = 0.0
         self.noted: Callable[[Process, str], None] = lambda process, what: None
 
     async def exchange(
         self, sender: Process, host: str, request: WireRequest, *, deadline_s: float
     ) -> WireAnswer | NotSent | Unknown:
         """One request and its answer. What is on its way when the deadline comes arrives all the same."""
-        way = self.weather.way(sender, host, request)
+        way, sent_at = self.weather.way(sender, host, request), self.loop.time()
         if way.die == "before":
             await sender.die_here()
         if way.stands_s:
@@ -92,7 +95,7 @@ class Net:
             return NotSent("the connection is refused")
         answer: asyncio.Future[WireAnswer | Unknown] = self.loop.create_future()
         if not way.lost:
-            self._carry(target, request, way, answer)
+            self._carry(target, request, way, answer, sent_at)
         if way.die == "after":
             await asyncio.sleep(way.there_s)
             await sender.die_here()
@@ -102,7 +105,9 @@ class Net:
         except TimeoutError:
             return Unknown("time-out")
 
-    def _carry(self, target: Host, request: WireRequest, way: Way, answer: asyncio.Future[WireAnswer | Unknown]) -> None:
+    def _carry(
+        self, target: Host, request: WireRequest, way: Way, answer: asyncio.Future[WireAnswer | Unknown], sent_at: float
+    ) -> None:
         """Bring a request there and its answer back; nobody's process does that, so nobody's death ends it."""
 
         def back(said: WireAnswer | None) -> None:
@@ -116,6 +121,9 @@ class Net:
                 answer.set_result(told)
 
         def there() -> None:
+            self.sent_at = sent_at
+            if target.up and way.doubled:
+                target.receive(request, lambda said: None)
             if target.up:
                 target.receive(request, back)
 

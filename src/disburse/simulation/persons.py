@@ -25,6 +25,7 @@ from disburse.operations.payouts import Act
 from disburse.operations.resolutions import NOT_MOVED, PAID
 from disburse.simulation.provider import Provider
 from disburse.simulation.stage import Day
+from disburse.simulation.visitors import Visitors
 from disburse.storage.database import StoreUnavailable
 from disburse.wiring import House
 
@@ -59,11 +60,15 @@ class Desk:
 
     async def run(self, mean_s: float) -> None:
         deeds: list[Callable[[], Any]] = [self._cancel, self._resolve, self._withdraw, self._reverse, self._agree, self._agree]
+        visitors = Visitors(self._day, self._house, self._persons, self._day.streams["persons/apart"])
         while self._day.faults.on or self._turns == 0:
             await asyncio.sleep(self._stream.expovariate(1 / mean_s))
             self._turns += 1
             with contextlib.suppress(StoreUnavailable, Refusal):
                 await (self._resolve() if self._alarmed() else self._stream.choice(deeds)())
+            with contextlib.suppress(StoreUnavailable, Refusal):
+                await visitors.turn()
+        await visitors.leave()
 
     def _alarmed(self) -> bool:
         """Whether there is a doubt on the screen, and somebody sees to it before all else."""

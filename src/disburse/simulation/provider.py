@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from disburse.simulation.loop import Loop
@@ -30,10 +31,14 @@ LOST_FOR_S: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the contract says. `once`: an id is paid once, for ever. `absent`: not-founds become a final "absent"."""
+    """What the contract says. `once`: an id is paid once, for ever. `absent`: not-founds become a final "absent".
+
+    `names_sums`: its answers say how much; of those that do not nobody can see that it was another sum.
+    """
 
     once: bool
     absent: bool
+    names_sums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Temper:
     short: float = 0.0  # refuses for want of our money there
     returns: float = 0.0  # pays, and the money comes back
     misreports: float = 0.0  # pays the right sum and tells another
+    strict: float = 0.0  # looks at our money there before it looks an id up
+    cheats: float = 0.0  # pays another sum, and tells that
     hides: float = 0.0  # a question soon after the order does not find it
     hides_s: float = 0.0
     flaps: float = 0.0  # tells an earlier state once more
@@ -87,19 +94,26 @@ class Ordered:
     misreported: bool = False
     stumbled: bool = False
     relented: bool = False
+    moved: str | None = None  # what was paid in the place of its amount
     hidden_until: float = 0.0
 
 
 class Provider:
-    """One provider. `up`: whether it takes connections; `book` is durable, everything else may be lost with a restart."""
+    """One provider. `up`: whether it takes connections; `mute`: whether nobody hears its answers; `book` is durable, everything else
+    may be lost with a restart. `apart` is drawn from for what came later, so that all the rest stays as it was.
+    """
 
-    def __init__(self, name: str, promise: Promise, loop: Loop, stream: random.Random, temper: Temper) -> None:
+    def __init__(
+        self, name: str, promise: Promise, loop: Loop, stream: random.Random, temper: Temper, apart: random.Random | None = None
+    ) -> None:
         self.name = name
         self.promise = promise
         self.loop = loop
         self.stream = stream
+        self.apart = apart or stream
         self.temper = temper
         self.up = True
+        self.mute = False
         self.book: list[Entry] = []
         self.received: list[Entry] = []
         self.orders: dict[str, Ordered] = {}
@@ -145,9 +159,12 @@ class Provider:
         arrived = self._entry(order, "received")
         self.received.append(arrived)
         self.arrived(arrived)
-        draw = self.stream.random()
         temper = self.temper
         order.stumbled = self._chance(temper.stumbles)
+        if self.promise.names_sums and self._chance_apart(temper.cheats):
+            order.moved = "1.00" if Decimal(order.amount) > 2 else str(Decimal(order.amount) * 10)
+            self.harmed("cheats")
+        draw = self.stream.random()
         if draw < temper.refuses:
             self._become(order, "refused")
         elif draw < temper.refuses + temper.short:
@@ -170,6 +187,13 @@ class Provider:
         self._pending[order.key] = then
         self.loop.call_later(seconds, self._come_true, order.key, context=_NOBODY)
 
+    def is_short_for_a_copy(self, order: Ordered) -> bool:
+        """Whether it looks at our money before the id: a copy that comes with the order is refused for want of what the first one cost."""
+        short = order.at == self.loop.time() and self._chance_apart(self.temper.strict)
+        if short:
+            self.harmed("strict")
+        return short
+
     def _come_true(self, key: str) -> None:
         then = self._pending.pop(key, None)
         if then is not None:
@@ -179,7 +203,8 @@ class Provider:
         order.before, order.state = order.state, state
         if state in ("paid", "returned"):
             self.book.append(self._entry(order, state))
-        if state == "paid" and self.promise.absent and self._chance(self.temper.returns):  # other kinds have no word for it
+        returns = self.promise.absent and order.moved is None
+        if state == "paid" and returns and self._chance(self.temper.returns):  # other kinds have no word for it
             self.harmed("returns")
             self._later(order, "returned", log_uniform(self.stream, 1, self.temper.longest_s))
         if state == "refused" and not order.short and self._chance(self.temper.relents):
@@ -189,11 +214,12 @@ class Provider:
         self.told(order)
 
     def _entry(self, order: Ordered, kind: str) -> Entry:
-        return Entry(self.loop.time(), self.name, order.key, order.amount, order.currency, order.destination, kind)
+        amount = order.amount if kind == "received" or order.moved is None else order.moved
+        return Entry(self.loop.time(), self.name, order.key, amount, order.currency, order.destination, kind)
 
     def lied(self) -> set[str]:
         """Keys of orders of which it said what was not so."""
-        return {order.key for order in self.orders.values() if order.misreported or order.relented}
+        return {order.key for order in self.orders.values() if order.misreported or order.relented or order.moved}
 
     # --- questions ---
 
@@ -240,7 +266,8 @@ class Provider:
         return told
 
     def amount_shown(self, order: Ordered) -> str:
-        return order.amount if not order.misreported else "1.00" if order.amount != "1.00" else "2.00"
+        amount = order.moved or order.amount
+        return amount if not order.misreported else "1.00" if amount != "1.00" else "2.00"
 
     def breaks_down(self, order: Ordered) -> bool:
         """Whether it answers this order with a fault of its own. It has the order, and a question finds that only later."""
@@ -274,12 +301,15 @@ class Provider:
 
     def calm(self) -> None:
         """The faults are over: it behaves, and what it put off happens within seconds."""
-        self.up = True
+        self.up, self.mute = True, False
         self.temper = Temper(calls=self.temper.calls)
         for order in self.orders.values():
             order.hidden_until = 0.0
         for key in list(self._pending):
             self.loop.call_later(self.stream.uniform(0, 2), self._come_true, key, context=_NOBODY)
+
+    def _chance_apart(self, likely: float) -> bool:
+        return likely > 0 and self.apart.random() < likely
 
     def _chance(self, likely: float) -> bool:
         return likely > 0 and self.stream.random() < likely

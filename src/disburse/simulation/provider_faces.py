@@ -30,7 +30,8 @@ class Face:
         return self.provider.up
 
     def receive(self, request: WireRequest, reply: Callable[[WireAnswer | None], None]) -> None:
-        reply(self._answers(self.provider, request))
+        said = self._answers(self.provider, request)
+        reply(None if self.provider.mute else said)
 
 
 def _json(body: Any, status: int = 200) -> WireAnswer:
@@ -67,6 +68,8 @@ def _unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
     match fields.get("method"):
         case "massPayment":
             known = provider.orders.get(fields["transactionId"])
+            if known is not None and provider.is_short_for_a_copy(known):
+                return _json({"error": {"message": "no money", "code": 103}})
             order = provider.take(fields["transactionId"], fields["sum"], "RUB", fields["purse"])
             if order.short and known is None:
                 del provider.orders[order.key]  # refused by code: such an id was never made

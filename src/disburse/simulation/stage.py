@@ -38,6 +38,7 @@ class Day:
     clients: list[Client] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     sometimes: Counter[str] = field(default_factory=Counter)
+    misjudged: set[str] = field(default_factory=set)
     commits: int = 0
     calling: int = 0
 

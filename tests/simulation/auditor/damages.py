@@ -338,6 +338,15 @@ TOLD = {
     "events that the payout does not know": Damage(
         "UPDATE payouts SET last_event = last_event - 1 WHERE payout_id = {paid}", "W1", "W1"
     ),
+    "a withdrawal that left twice": Damage(
+        """INSERT INTO requests SELECT (jsonb_populate_record(r, '{"request_id": "$ID", "origin_id": "$ID"}')).* FROM requests r
+               WHERE r.kind = 'withdraw';
+           UPDATE merchants SET postings = postings + 1 WHERE merchant_id = 3;
+           INSERT INTO postings SELECT (jsonb_populate_record(p, jsonb_build_object('number', m.postings, 'origin_id', '$ID'))).*
+               FROM postings p JOIN merchants m USING (shard, merchant_id) WHERE p.reason = 'withdrawal'
+        """.replace("$ID", "00000000-0000-7000-8000-000000000009"),
+        "C1", "C1",
+    ),
     "a mismatch told by no event": Damage(
         "INSERT INTO mismatches VALUES (0, {queued}, 'x', 'epoch')", "C3", "C3"
     ),

@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
+import pytest
 
 from disburse.domain.outcomes import NotFound, Rejected, Settled, Unknown
 from disburse.simulation.auditor import BookEntry, Exchange
 from disburse.simulation.auditor.truths import Violation
+from tests.simulation.auditor.damages import say
 from tests.simulation.auditor.small_town import Ended, ask, live
-from tests.simulation.auditor.watch import AT, Watched, invariants, lied_about
+from tests.simulation.auditor.watch import AT, Watched, hurt, invariants, lied_about
 
 
 async def test_an_ended_town_is_passed_in_silence(watched: Watched, doctor: asyncpg.Connection) -> None:
@@ -97,6 +99,41 @@ async def test_orders_are_looked_at_when_they_arrive(watched: Watched, doctor: a
     assert (await town.claim("early")).end_to_end_id == order.key
     assert invariants(auditor.received(replace(order, amount_minor=2))) == ["E14", "E7"]
     assert invariants(auditor.received(replace(order, connector="second"))) == ["E2"]
+
+
+async def test_an_order_leaves_while_its_lease_runs(watched: Watched, doctor: asyncpg.Connection) -> None:
+    """An order whose first byte left after its owner's lease is named, where its provider promises nothing of a second one."""
+    ended = await live(watched, doctor)
+    order = replace(ended.book[0], kind="received")
+    lease = await doctor.fetchval("SELECT lease_until FROM attempts WHERE end_to_end_id = $1", order.key)
+    for seconds, named in ((0, []), (1, ["E10"])):
+        watched.auditor._first.clear()
+        assert invariants(watched.auditor.received(replace(order, sent_at=lease + timedelta(seconds=seconds)))) == named
+
+
+@pytest.mark.parametrize("after_s, named", [(-1, ["H4"]), (1, [])])
+async def test_persons_wait_for_the_lease(watched: Watched, doctor: asyncpg.Connection, after_s: int, named: list[str]) -> None:
+    """Persons who end an attempt while its owner may be sending it are named; once the lease is over they may."""
+    auditor, town = watched.auditor, watched.town
+    await live(watched, doctor)
+    await town.create(town.command("hasty", 1_000))
+    opened = await town.claim("hasty")
+    lease = await doctor.fetchval("SELECT lease_until FROM attempts WHERE end_to_end_id = $1", opened.end_to_end_id)
+    await hurt(doctor, town, say("hasty", "person", "VouchedNotMoved", "failed"))
+    await hurt(doctor, town, "UPDATE attempts SET state = 'rejected', ask_at = NULL, ended_at = 'epoch' WHERE payout_id = {hasty}")
+    auditor._clock = lambda: lease + timedelta(seconds=after_s)
+    found = invariants(await auditor.after_commit())
+    assert [one for one in found if one == "H4"] == named
+
+
+async def test_another_sum_settles_nothing(watched: Watched, doctor: asyncpg.Connection) -> None:
+    """A provider that moved another sum than was ordered, and says so, did not pay what we call settled."""
+    ended = await live(watched, doctor)
+    paid = next(one for one in ended.book if one.key == ended.sent["paid"])
+    cheated = [replace(one, amount_minor=10) if one is paid else one for one in ended.book]
+    found = await watched.auditor.in_full(cheated, ended.histories, converged=True, lied_about=[paid.key])
+    assert invariants(found) == ["E7"]
+    assert await watched.auditor.in_full(ended.book, ended.histories, converged=True, lied_about=[paid.key]) == []
 
 
 async def test_an_order_may_come_again_where_its_provider_lets_it(watched: Watched, doctor: asyncpg.Connection) -> None:

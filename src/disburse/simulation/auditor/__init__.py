@@ -11,9 +11,10 @@ How the invariants of the reliability page (section 1, read as the design reads 
     L2 L3 L4      own sums after every posting: never below zero; cached balances equal them and come to nothing     books
     L5            rows of append-only tables never change or go; a reversal turns one posting round; grants          changes, books, schema
     L9 W1         payouts, postings, events without gaps, counters never down, an event for each change, actors      books, lives, changes
-    H1 H2 H3 H4   one hold, ended once and whole, money lies where the state says, no release beside a live attempt  books
+    H1 H2 H3 H4   one hold, ended once and whole, money lies where the state says, no release beside a live attempt,
+                  no end by persons while a lease runs                                                               books, changes
     H5 H6         final means finished and told; what waits will expire; what expired had not been executed          lives, schema
-    C1 C2 C3      one payout a reference and base; one key told; other content told in an event                      lives, history
+    C1 C2 C3      one payout a reference and base, one withdrawal a reference; one key told; other content told      lives, history, changes
     C4 C5 C7      no more payouts than were asked for; a known reference is never refused; acknowledged is kept      history
     E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt,
                   and of all who may have sent the last one (of an operation that was made for it: more than
@@ -21,7 +22,7 @@ How the invariants of the reliability page (section 1, read as the design reads 
     E4 E7         ids derive from the base and stay; amount, currency, destination as promised                       lives, changes, provider
     E5            nothing is refused, unsent or paid without a stored message that may say so, in the same commit    lives, changes, provider
     E8 W5         only the table's steps; final stays final, in events and in what clients were shown                lives, changes, history
-    E10           epochs and intents never go back or are rewritten                                                  changes
+    E10           epochs and intents never go back or are rewritten; nothing leaves after its owner's lease          changes, provider
     E11           freezes have a stored cause, frozen payouts stand still, nobody is charged twice, and who was
                   called refused and is paid after all is frozen                                                     lives, changes, books
     E13           what was cancelled had nothing opened                                                              lives
@@ -141,7 +142,8 @@ class Auditor:
 
     def _of_a_commit(self, news: News) -> Iterator[Violation]:
         now = self._clock() if self._clock is not None else None
-        return changes.of_commit(self._memory, news, self._absence, now, self._repeats, self._two_step)
+        yield from changes.of_commit(self._memory, news, self._absence, now, self._repeats, self._two_step)
+        yield from changes.ended_too_early(news, now)
 
     def _same(self, afresh: Memory) -> Iterator[Violation]:
         """L5: what was remembered commit by commit is what stands there now."""

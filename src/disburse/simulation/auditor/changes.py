@@ -199,6 +199,7 @@ def by_two_persons(memory: Memory, news: News) -> Iterator[Violation]:
     for row in news.new("evidence"):
         if row["kind"] == "person" and (row["shard"], row["detail"]) not in approved:
             yield Violation("A1", "persons ended it, and no second one agreed", row["payout_id"])
+    yield from _withdrawn_once(memory, news)
     done = {(asked["kind"], asked["origin_id"]) for asked in approved.values()}
     for row in news.new("postings"):
         if row["reason"] == "covered" and not any(
@@ -208,3 +209,28 @@ def by_two_persons(memory: Memory, news: News) -> Iterator[Violation]:
         outside = {"withdrawal": "withdraw", "reversal": "reverse"}.get(row["reason"])
         if outside and row["origin_id"] not in memory.payouts and (outside, row["origin_id"]) not in done:
             yield Violation("A1", f"posting {row['number']} of merchant {row['merchant_id']} has no second yes")
+
+
+def _withdrawn_once(memory: Memory, news: News) -> Iterator[Violation]:
+    """C1 of money that leaves by persons: one reference of a merchant's withdrawals is one withdrawal, for ever."""
+    if not any(row["reason"] == "withdrawal" for row in news.new("postings")):
+        return
+    left: dict[tuple[int, str], int] = {}
+    for (origin, _), row in memory.phases.items():
+        if row["reason"] == "withdrawal" and origin in memory.origins:
+            whose = (row["merchant_id"], memory.origins[origin]["reference"])
+            left[whose] = left.get(whose, 0) + 1
+    for (merchant, reference), times in left.items():
+        if times > 1:
+            yield Violation("C1", f"the withdrawal {reference} of merchant {merchant} left {times} times")
+
+
+def ended_too_early(news: News, now: datetime | None) -> Iterator[Violation]:
+    """H4: while an attempt's lease runs its owner may be sending it: no persons end it. `now`: by the database's clock."""
+    for before, after in news.changed.get("attempts", []):
+        if (before["state"], after["state"]) not in (("open", "rejected"), ("open", "settled")) or now is None:
+            continue
+        said = [row for row in news.new("evidence") if row["payout_id"] == after["payout_id"]]
+        persons = bool(said) and all(row["kind"] == "person" for row in said)
+        if persons and datetime.fromisoformat(before["lease_until"]) > now:
+            yield Violation("H4", f"persons ended attempt {after['number']} while its owner may be sending it", after["payout_id"])

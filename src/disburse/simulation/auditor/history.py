@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from disburse.simulation.auditor.laws import FINAL_WORDS
+from disburse.simulation.auditor.laws import FINAL_WORDS, WAITS_FOR_ITS_MERCHANT
 from disburse.simulation.auditor.rows import Memory, Row
 from disburse.simulation.auditor.truths import Exchange, Violation
 
 _MAKES = ("pay", "create")
+_EXPIRED = ("Deleted", "expired")
+"""How an expired payout is told; whoever was told anything else of one that it executed took it for under way."""
 
 
 def compare(memory: Memory, histories: Sequence[Exchange]) -> Iterator[Violation]:
@@ -67,8 +69,9 @@ def _kept(memory: Memory, one: Exchange, payout: Row | None) -> Iterator[Violati
             yield Violation(
                 "C3", f"{_who(one)} for {one.amount_minor}, kept is {payout['amount_minor']} and no event tells", name
             )
-    if one.act == "execute" and payout["state"] == "created":
-        yield Violation("C7", f"{_who(one)} and was told so, and it was never executed", name)
+    waits = payout["state"] in WAITS_FOR_ITS_MERCHANT or (payout["state"] == "expired" and one.status not in _EXPIRED)
+    if one.act == "execute" and waits:
+        yield Violation("C7", f"{_who(one)} and was told so, and it is {payout['state']}: nobody will ask again", name)
     if one.act == "cancel" and payout["state"] != "cancelled":
         yield Violation("C7", f"{_who(one)} and was told so, and it is {payout['state']}", name)
 

@@ -32,6 +32,12 @@ def order(
         yield Violation("E2", f"{entry.connector} received {entry.key}, and no intent of ours was committed before")
         return
     yield from _asked_for(memory, attempt, entry)
+    lease = attempt["lease_until"]
+    once = entry.connector in repeats  # such a provider may be sent an order again, long after the first time
+    if not once and entry.sent_at is not None and lease is not None and entry.sent_at > datetime.fromisoformat(lease):
+        late = (entry.sent_at - datetime.fromisoformat(lease)).total_seconds()
+        told = f"{entry.connector} was sent {entry.key} {late:.1f} s after the lease of who sent it"
+        yield Violation("E10", told, attempt["payout_id"])
     before = first.get((entry.connector, entry.key))
     if before is not None and (entry.at - before).total_seconds() >= repeats.get(entry.connector, 0.0):
         told = f"{entry.connector} received {entry.key} again {(entry.at - before).total_seconds():.0f} s after the first time"
@@ -74,7 +80,8 @@ def compare(
             continue
         one = paid.setdefault((attempt["payout_id"], entry.connector), _Paid())
         if entry.kind == "paid":
-            yield from _asked_for(memory, attempt, entry)
+            if entry.key not in excuses.lied_about:
+                yield from _asked_for(memory, attempt, entry)
             one.by_attempt[attempt["number"]] = one.by_attempt.get(attempt["number"], 0) + entry.amount_minor
             one.times += entry.key not in excuses.lied_about
         else:
@@ -105,9 +112,12 @@ def _vouched(memory: Memory, name: str) -> bool:
 def _agrees(memory: Memory, attempt: Row, paid: _Paid | None, excuses: Excuses, converged: bool) -> Iterator[Violation]:
     name, key, state = attempt["payout_id"], attempt["end_to_end_id"], attempt["state"]
     known_by = {key, attempt["provider_reference"]}
-    if known_by & set(excuses.lied_about) or _vouched(memory, name):
-        return
     was_paid = paid is not None and attempt["number"] in paid.by_attempt
+    if _vouched(memory, name):
+        return
+    if known_by & set(excuses.lied_about):
+        yield from _another_sum(memory, attempt, paid)
+        return
     told = f"{attempt['connector']} {'paid' if was_paid else 'did not pay'} {key}, we call it {state}"
     if was_paid and state in DEAD:
         yield Violation("E5", told, name)
@@ -119,6 +129,15 @@ def _agrees(memory: Memory, attempt: Row, paid: _Paid | None, excuses: Excuses, 
         ours = payout["returned_minor"] if payout else 0
         if ours > back or (converged and ours != back and payout is not None and payout["frozen"] is None):
             yield Violation("R1", f"{back} of {key} came back by the book, {ours} by us", name)
+
+
+def _another_sum(memory: Memory, attempt: Row, paid: _Paid | None) -> Iterator[Violation]:
+    """E7, E11: a payment of another sum than was ordered is nobody's settled payout, whatever its provider says."""
+    payout = memory.payouts.get(attempt["payout_id"])
+    moved = paid.by_attempt.get(attempt["number"]) if paid is not None else None
+    if attempt["state"] == "settled" and payout is not None and moved is not None and moved != payout["amount_minor"]:
+        told = f"{attempt['connector']} paid {moved} for {attempt['end_to_end_id']}, and we call {payout['amount_minor']} settled"
+        yield Violation("E7", told, attempt["payout_id"])
 
 
 def _clearing(

@@ -34,7 +34,8 @@ class BookEntry:
     `connector`: the provider, by the name that we call it. `key`: our end-to-end id, or the provider's own reference where it
     knows us by that alone. `amount_minor`, `currency`: what it moved, or was asked to. `at`: when, by the provider's clock.
     `kind`: "received" (an order that could move money), "paid" or "returned". `destination`: where to, as our tables may be
-    compared with it: the masked text (`display`) or the hex of `destination_digest`; None when the book does not say.
+    compared with it: the masked text (`display`) or the hex of `destination_digest`; None when the book does not say. `sent_at`: when the order's
+    first byte left us, by the database's clock; None where that clock may have been set meanwhile.
     """
 
     connector: str
@@ -44,6 +45,7 @@ class BookEntry:
     at: datetime
     kind: str
     destination: str | None = None
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
