@@ -71,14 +71,14 @@ def test_extremes_are_met() -> None:
     assert {name for day in days for name in day.providers} == {"bank", "guarded", "unitpay", "moneynew", "moneyold"}
     assert {day.rhythm.claims for day in days} >= {1, 500}
     assert {day.bucket for day in days} == {0, 1} and {day.narrow for day in days} == {True, False}
-    assert {day.again_s for day in days} == {5.0, 60.0}
+    assert {day.again_s for day in days} == {6.0, 15.0, 60.0}
 
 
 def test_a_new_kind_of_fault_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that came later draw from streams of their own: without one of them all days are what they were, but for it."""
     days = [draw(Streams(seed)).rates for seed in SEEDS]
     for name in ADDED:
-        monkeypatch.setattr(knobs, "ADDED", [one for one in ADDED if one != name])
+        monkeypatch.setattr(knobs, "ADDED", {one: rates for one, rates in ADDED.items() if one != name})
         without = [draw(Streams(seed)).rates for seed in SEEDS]
         assert without == [{kind: rate for kind, rate in day.items() if kind != name} for day in days]
         assert any(name in day for day in days) and not any(name in day for day in days if len(day) < 4)

@@ -22,14 +22,19 @@ PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "mi
                    "unlisted", "callbacks", "forged")  # fmt: skip
 CLIENT: Final = ("twice", "changed", "impatient", "persons")
 _FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
-ADDED: Final = ("internal", "zombie", "slow", "relents")
-"""Kinds that came later. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
+ADDED: Final[dict[str, tuple[float, float]]] = {
+    "internal": (0.05, 0.6),
+    "zombie": (0.05, 0.6),
+    "slow": (0.2, 0.6),
+    "relents": (0.05, 0.6),
+}
+"""Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
+
 FAULTS: Final = (*_FIRST, *ADDED)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
 
 
 _FEW: Final = 3
-_LEAST: Final = {"slow": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
+    rates |= _slow_for_persons(streams["knobs/slow for persons"], rates)
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
     return Knobs(
@@ -98,7 +104,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         answer_wait_ms=knobs.choice((0, 500, 2000)),
         temper=_temper(knobs, rates),
         bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
-        again_s=streams["knobs/again"].choice((60.0, 5.0)),
+        again_s=streams["knobs/again"].choice((6.0, 15.0, 60.0)),
         narrow=streams["knobs/narrow"].random() < 0.25,
     )
 
@@ -132,12 +138,15 @@ def _rates(knobs: random.Random) -> dict[str, float]:
 
 def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, float]:
     """The kinds that came later; quiet days stay quiet, and days of few kinds pure."""
-    streamed = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
-    added = {name: log_uniform(stream, _LEAST.get(name, 0.05), 0.6) for name, stream in streamed.items() if stream.random() < 0.5}
-    patience = streams["knobs/patience"]
-    if "persons" in rates and "later" not in rates and patience.random() < 0.5:  # persons come where providers take their time
-        added["later"] = log_uniform(patience, 0.2, 0.6)
-    return added
+    added = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
+    return {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
+
+
+def _slow_for_persons(own: random.Random, rates: Mapping[str, float]) -> dict[str, float]:
+    """Persons come where providers take their time."""
+    if "persons" not in rates or "later" in rates or own.random() >= 0.5:
+        return {}
+    return {"later": log_uniform(own, 0.2, 0.6)}
 
 
 def _temper(knobs: random.Random, rates: dict[str, float]) -> Temper:
