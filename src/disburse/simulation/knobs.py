@@ -88,6 +88,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
+    rates |= _slow_for_persons(streams["knobs/slow for persons"], rates)
     if rates:
         rates |= _rate_of_leaps(streams[f"knobs/{LEAP}"])
         rates = _day_of_copies(rates, streams[f"knobs/{COPIES}"])
@@ -163,11 +164,14 @@ def _rates(knobs: random.Random) -> dict[str, float]:
 def _added_rates(streams: Streams, rates: Mapping[str, float]) -> dict[str, float]:
     """The kinds that came later; quiet days stay quiet, and days of few kinds pure."""
     added = {name: streams[f"knobs/{name}"] for name in ADDED if len(rates) > _FEW}
-    found = {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
-    later = streams["knobs/later"]
-    if "persons" in rates and "later" not in rates and later.random() < 0.5:  # persons come where providers take their time
-        found["later"] = log_uniform(later, 0.2, 0.6)
-    return found
+    return {name: log_uniform(stream, *ADDED[name]) for name, stream in added.items() if stream.random() < 0.5}
+
+
+def _slow_for_persons(own: random.Random, rates: Mapping[str, float]) -> dict[str, float]:
+    """Persons come where providers take their time."""
+    if "persons" not in rates or "later" in rates or own.random() >= 0.5:
+        return {}
+    return {"later": log_uniform(own, 0.2, 0.6)}
 
 
 def _rate_of_leaps(own: random.Random) -> dict[str, float]:
