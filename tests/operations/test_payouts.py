@@ -219,6 +219,16 @@ async def test_the_sweeper_expires_what_nobody_executed(shop: Shop) -> None:
     assert [(row[0], row[1]) for row in waiting] == [(prolonged.payout_id, (await shop.read(prolonged)).expires_at)]
 
 
+async def test_a_clock_that_is_behind_takes_no_time_away(shop: Shop) -> None:
+    """Who executes in vain with an older clock prolongs nothing and shortens nothing: the sweeper comes when the payout says it will."""
+    await shop.merchant(1)
+    payout = (await shop.create(shop.draft(1, None, execute=False)))[0].payout
+    await shop.execute(shop.act(payout, at=shop.now() - timedelta(minutes=5)))
+    assert (await shop.read(payout)).expires_at == payout.expires_at
+    await shop.expire(shop.act(payout, at=payout.expires_at))
+    assert (await shop.read(payout)).state is PayoutState.EXPIRED
+
+
 @pytest.mark.parametrize("count", [1, 500])
 async def test_numbers_have_no_gaps(shop: Shop, count: int) -> None:
     """Payout, posting and event numbers of a merchant count from one without a gap, refusals in between or not."""

@@ -188,7 +188,7 @@ def _begin(unit: Unit, payout: Payout, at: datetime, actor: str) -> None:
             payout.attempts = 1
             unit.attempt(payout, at, actor)
         case PayoutState.AWAITING_APPROVAL:
-            payout.expires_at = at + APPROVE_WITHIN
+            payout.expires_at = max(payout.expires_at, at + APPROVE_WITHIN)
         case _:
             pass
     if payout.execute_at is not None and payout.state is not PayoutState.QUEUED:
@@ -313,7 +313,7 @@ def execute_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> Limit
     if payout.expires_at <= command.at:
         moves.move(payout, Step.EXPIRE, command.at, command.actor)
     elif not unit.covers(payout.merchant_id, payout.currency, payout.amount_minor + payout.fee_minor):
-        payout.expires_at = command.at + EXECUTE_WITHIN
+        payout.expires_at = max(payout.expires_at, command.at + EXECUTE_WITHIN)  # the sweeper looks no earlier than it was told
         moves.move(payout, Step.LACK_FUNDS, command.at, command.actor)
     else:
         payout.execute_at = _when(payout, command)
