@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from disburse.simulation import knobs
-from disburse.simulation.knobs import ADDED, FAULTS, NET, PROCESS, PROVIDER, STORE, draw
+from disburse.simulation.knobs import ADDED, FAULTS, NET, PROCESS, PROVIDER, SCENES, STORE, draw
 from disburse.simulation.nemesis import TIMED
 from disburse.simulation.streams import Streams
 
@@ -88,6 +88,18 @@ def test_persons_come_where_providers_take_their_time() -> None:
     """Where nobody decides at once there are doubts for persons to end."""
     days = [day.rates for seed in SEEDS if "persons" in (day := draw(Streams(seed))).rates]
     assert 0.6 < sum("later" in day for day in days) / len(days) < 0.9
+
+
+def test_scenes_come_now_and_then() -> None:
+    """About one day in five has each scene, most have none; a day without its scenes, or with others, is else the same day."""
+    days = {seed: draw(Streams(seed)) for seed in SEEDS}
+    often = Counter(name for day in days.values() for name in day.scenes)
+    assert set(often) == set(SCENES) and all(0.13 < count / len(days) < 0.27 for count in often.values())
+    for seed, day in days.items():
+        for scenes in ((), SCENES):
+            other = draw(Streams(seed), scenes=scenes)
+            assert other.scenes == scenes
+            assert replace(other, scenes=day.scenes, rhythm=day.rhythm) == day
 
 
 def test_every_fault_has_one_name() -> None:

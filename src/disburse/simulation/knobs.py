@@ -30,6 +30,8 @@ ADDED: Final[dict[str, tuple[float, float]]] = {
 
 FAULTS: Final = (*_FIRST, *ADDED)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
+SCENES: Final = ("rules", "webhooks", "registries")
+"""What some days have beside the ordinary (`scenes.py`), by the name that `disburse simulate --scenes` takes."""
 
 _FEW: Final = 3
 
@@ -42,6 +44,7 @@ class Knobs:
     as down, None: the product's own setting. `patience`: merchants are short of money and ask so often before they give up a
     payout; None: more money comes, and they go on. `bucket`: where the last merchant is put; the settings name bucket 0 alone. `narrow`: the
     workers' settings have fewer rails than the doors', as while new ones are rolled out: what a door took for a phone has no route at the claim.
+    `scenes`: what this day has beside the ordinary.
     """
 
     servers: int
@@ -66,11 +69,13 @@ class Knobs:
     temper: Temper = field(default_factory=Temper)
     bucket: int = 0
     narrow: bool = False
+    scenes: tuple[str, ...] = ()
 
 
-def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
-    """This seed's day. `only`: no other faults than these."""
+def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collection[str] | None = None) -> Knobs:
+    """This seed's day. `only`: no other faults than these; `scenes`: these, whatever the seed has."""
     knobs = streams["knobs"]
+    chosen, time_s = _scenes(streams["scenes"], scenes)
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
@@ -88,7 +93,7 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
             watch_s=knobs.choice((1.0, 3.0)),
             pulse_s=knobs.choice((5.0, 30.0)),
             house_s=knobs.choice((30.0, 120.0)),
-            time_s=60.0,
+            time_s=time_s,
             claims=knobs.choice((1, 2, 10, 500)),
             questions=knobs.choice((1, 3, 200)),
         ),
@@ -107,7 +112,16 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
         temper=_temper(knobs, rates),
         bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
         narrow=streams["knobs/narrow"].random() < 0.25,
+        scenes=chosen,
     )
+
+
+def _scenes(stream: random.Random, wanted: Collection[str] | None) -> tuple[tuple[str, ...], float]:
+    """The scenes of a day, about one day in five has each; and how often the timekeeper looks."""
+    drawn = [name for name in SCENES if stream.random() < 0.2]
+    chosen = tuple(drawn if wanted is None else [name for name in SCENES if name in wanted])
+    often = stream.choice((2.0, 5.0, 10.0))
+    return chosen, often if "rules" in chosen else 60.0
 
 
 def _providers(knobs: random.Random) -> tuple[str, ...]:
