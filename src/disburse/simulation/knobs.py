@@ -44,7 +44,7 @@ class Knobs:
     as down, None: the product's own setting. `patience`: merchants are short of money and ask so often before they give up a
     payout; None: more money comes, and they go on. `bucket`: where the last merchant is put; the settings name bucket 0 alone. `narrow`: the
     workers' settings have fewer rails than the doors', as while new ones are rolled out: what a door took for a phone has no route at the claim.
-    `scenes`: what this day has beside the ordinary.
+    `scenes`: what this day has beside the ordinary; then half as many ordinary payouts leave room for it.
     """
 
     servers: int
@@ -79,13 +79,15 @@ def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collecti
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
+    if rates and chosen and streams["scenes"].random() < 0.4:
+        rates["clock"] = log_uniform(streams["scenes"], 2.0, 8.0)  # what scenes are about are times, mostly
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
     return Knobs(
         servers=knobs.choice((1, 1, 2)),
         workers=knobs.choice((1, 2, 2, 3)),
         merchants=knobs.choice((1, 1, 2, 3)),
-        payouts=knobs.randint(4, 14),
+        payouts=knobs.randint(4, 14) // (2 if chosen else 1),
         providers=_providers(knobs),
         rates=rates,
         rhythm=Rhythm(
@@ -117,8 +119,8 @@ def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collecti
 
 
 def _scenes(stream: random.Random, wanted: Collection[str] | None) -> tuple[tuple[str, ...], float]:
-    """The scenes of a day, about one day in five has each; and how often the timekeeper looks."""
-    drawn = [name for name in SCENES if stream.random() < 0.2]
+    """The scenes of a day, about one day in eight has each; and how often the timekeeper looks."""
+    drawn = [name for name in SCENES if stream.random() < 0.12]
     chosen = tuple(drawn if wanted is None else [name for name in SCENES if name in wanted])
     often = stream.choice((2.0, 5.0, 10.0))
     return chosen, often if "rules" in chosen else 60.0

@@ -143,9 +143,10 @@ async def agree(day: Day, house: House, persons: tuple[str, ...]) -> None:
         if not rows:
             continue
         row, person = stream.choice(rows), stream.choice(persons)
-        digest = row[1] if day.healed or stream.random() < 0.8 else bytes(32)  # a paper that is none of it
+        right = day.healed or stream.random() < 0.8
+        digest, shown = (row[1], row[2]) if right else (bytes(32), "")  # else a paper that is none of it
         yes = day.healed or stream.random() < 0.9
-        word = Word(person, str(row[0]), row[2] if digest == row[1] else "", yes)
+        word = Word(person, str(row[0]), shown, yes)
         day.rulebook.words.append(word)
         command = Say(UUID(str(row[0])), digest, yes, "" if yes else "not this month", house.world.clock.now(), person)
         with contextlib.suppress(StoreUnavailable):
