@@ -24,9 +24,9 @@ SOON_S: Final = 600.0
 """What falls due so soon after the rest is waited for at the end of a day."""
 LYING_S: Final = 90.0
 """So long money may lie there for a payout that lacks it, before the end of a day is not put off for it any more."""
-_RULED: Final = """SELECT count(*) FROM payouts p LEFT JOIN schedules s USING (shard, payout_id)
+_RULED: Final = """SELECT count(*) FROM payouts p LEFT JOIN schedules s ON s.shard = $1 AND s.payout_id = p.payout_id
     WHERE p.shard = $1 AND (p.state = 'awaiting_approval' OR (p.state = 'scheduled' AND s.execute_at <= $2))"""
-_LYING: Final = """SELECT count(*) FROM payouts p JOIN merchant_settings m USING (shard, merchant_id)
+_LYING: Final = """SELECT count(*) FROM payouts p JOIN merchant_settings m ON m.shard = $1 AND m.merchant_id = p.merchant_id
     JOIN balances b ON b.shard = $1 AND b.merchant_id = p.merchant_id AND b.currency = p.currency AND b.account = 'available'
     WHERE p.shard = $1 AND p.state = 'unfunded' AND m.execute_unfunded AND p.amount_minor + p.fee_minor <= b.balance_minor"""
 

@@ -155,7 +155,7 @@ class SimConnection:
 
     async def copy_records_to_table(self, table: str, *, records: Any, columns: Any, schema_name: str) -> None:
         """COPY, which is a statement like any other here."""
-        await self._put("copy", f"COPY {table}", (table, list(records), list(columns), schema_name))
+        await self._put("copy", "COPY", (table, list(records), list(columns), schema_name))
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, isolation: str, readonly: bool) -> AsyncIterator[None]:
