@@ -51,7 +51,7 @@ class Approvers:
         """Work until the day has healed and nothing is left to agree to."""
         deeds: list[Callable[[], Any]] = [self._execute, self._decide, self._decide, self._decide, self._decide, self._err]
         pace_s = self._stream.choice((2.0, 4.0, 12.0))
-        while True:
+        while not self._day.closed:
             honest = self._day.healed
             await asyncio.sleep(5.0 if honest else self._stream.expovariate(1 / pace_s))
             with contextlib.suppress(StoreUnavailable):

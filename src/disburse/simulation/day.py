@@ -187,7 +187,13 @@ async def _through(day: Day) -> None:
     await _heal(day, nemesis, scenes)
     await _until_quiet(day, running, scenes)
     await _final_reads(day)
+    day.closed = True
     await nights(day)
+    if scenes.undecided():  # what a night brought is news for receivers
+        for name in day.names:
+            if day.house.processes[name].dead:
+                day.house.start(name, scenes.calm())
+        await _until_quiet(day, running, scenes)
     lied = {key for provider in day.providers.values() for key in provider.lied()}
     now = DAWN + timedelta(seconds=day.loop.time())
     day.violations += day.backend.call(

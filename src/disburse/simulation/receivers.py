@@ -117,7 +117,7 @@ async def _be_down(day: Day, receiver: Receiver, stream: random.Random) -> None:
 async def look_after(day: Day, house: House, rotated: set[str]) -> None:
     """Persons pause, resume, rotate a secret once, have events sent again; when the day has healed they resume what stands still."""
     stream = day.streams["receivers"]
-    while True:
+    while not day.closed:
         await asyncio.sleep(10.0 if day.healed else stream.expovariate(1 / 40.0))
         endpoint = stream.choice(day.endpoints)
         merchant, name = await find_merchant(house.database, str(endpoint.merchant)), UUID(endpoint.webhook_id)

@@ -137,7 +137,7 @@ class Colleague:
 async def agree(day: Day, house: House, persons: tuple[str, ...]) -> None:
     """Persons look at registries that wait for them; when the day has healed they agree to what is left."""
     stream = day.streams["registries"]
-    while True:
+    while not day.closed:
         await asyncio.sleep(5.0 if day.healed else stream.expovariate(1 / 8.0))
         rows = day.backend.look(_WAITING, 0)
         if not rows:

@@ -30,10 +30,11 @@ NEW_KEYS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RestAccount:
-    """A merchant as its program knows it."""
+    """A merchant as its program knows it, and the bucket that it was put into."""
 
     number: int
     api_key: str
+    bucket: int = 0
 
 
 @dataclass(slots=True)

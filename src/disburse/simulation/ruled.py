@@ -87,8 +87,8 @@ def _orders(day: Day, stream: random.Random) -> list[Order]:
 
 
 def _time(day: Day, stream: random.Random, at: float) -> Any:
-    """None, a time that has passed, one of this day, or one of the next."""
-    seconds = stream.choice((None, -60.0, at + 5, at + 30, stream.uniform(at, day.knobs.safety_s + 20), 86_400.0))
+    """None, a time that has passed, one of this day, or one some days ahead."""
+    seconds = stream.choice((None, -60.0, at + 5, at + 30, stream.uniform(at, day.knobs.safety_s + 20), 3 * 86_400.0))
     return None if seconds is None else DAWN + timedelta(seconds=int(seconds))
 
 

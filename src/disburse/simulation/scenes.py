@@ -67,7 +67,7 @@ class Scenes:
         process = self._day.house.process(name, mortal=False)
 
         async def again_and_again() -> None:
-            while True:
+            while not self._day.closed:
                 with contextlib.suppress(StoreUnavailable):
                     async with self._day.house.house(process) as house:
                         await work(house)

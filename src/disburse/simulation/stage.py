@@ -30,6 +30,9 @@ class Numbered(Protocol):
     @property
     def number(self) -> int: ...
 
+    @property
+    def bucket(self) -> int: ...
+
 
 class Program(Protocol):
     """One merchant's program. `wanted`: the payouts that it wants."""
@@ -49,7 +52,10 @@ class Program(Protocol):
 
 @dataclass(slots=True)
 class Day:
-    """What a day consists of. `most`: at most so many payouts of a program; `healed`: the faults are over for good. `working`: who is waited for."""
+    """What a day consists of. `most`: at most so many payouts of a program; `working`: who is waited for.
+
+    `healed`: the faults are over for good; `closed`: persons went home.
+    """
 
     seed: int
     knobs: Knobs
@@ -66,6 +72,7 @@ class Day:
     rulebook: Rulebook
     most: int | None = None
     healed: bool = False
+    closed: bool = False
     history: History = field(default_factory=History)
     clients: list[Program] = field(default_factory=list)
     files: list[File] = field(default_factory=list)
