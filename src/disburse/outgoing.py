@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +114,7 @@ async def outgoing(
 
 def make_courier(house: House, post: Post, delivered: Callable[[str], None], limits: CourierLimits) -> Courier:
     """A courier under a name that no other process has."""
-    name = f"{socket.gethostname()[:40]}-{os.getpid()}-{house.world.random.bytes(4).hex()}"
+    name = f"{house.place}-{house.world.random.bytes(4).hex()}"
     shards = list(range(house.settings.buckets))
     return Courier(house.desk, post, house.world, name, shards=shards, limits=limits, told=delivered)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from disburse.domain.limits import Limit, limits_text
 from disburse.domain.merchant import Merchant
 from disburse.domain.policies import Policy, policies_text
+from disburse.world import RealClock
 from tests.api.house import House
 from tests.api.intellectmoney_shop import open_shop
 from tests.api.rest_client import CARD_TO, Program, problem, program
@@ -74,6 +76,31 @@ async def test_times_over_rest(shop: Program) -> None:
     for wrong in ((at + 400 * DAY).isoformat(), "2026-11-30T06:00:00", "9999-12-31T23:59:59Z", "soon"):
         answer = await shop.create(reference="wrong", execute_at=wrong)
         assert (answer.status, answer.json["field"]) == (400, "execute_at")
+
+
+class Moved(RealClock):
+    """The clock of a door that is set forward."""
+
+    forward = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.forward
+
+
+async def test_a_repeat_after_its_time(house: House) -> None:
+    """A request with a time finds its payout also when that time lies years back; a new payout may not have such a time, and no key remembers that."""
+    clock, at = Moved(), (datetime.now(UTC) + DAY).replace(microsecond=0).isoformat()
+    house.world = replace(house.world, clock=clock)
+    async with program(house) as shop:
+        made = await shop.made_one(key="k-1", execute_at=at)
+        clock.forward = 800 * DAY
+        for key in ("k-1", "k-2", None):
+            again = await shop.create(key=key, execute_at=at)
+            assert (again.status, again.json["id"]) == (200, made["id"])
+        fresh = await shop.create(key="k-3", reference="new", execute_at=at)
+        assert (fresh.status, fresh.json["field"]) == (400, "execute_at")
+        clock.forward = timedelta()
+        assert (await shop.create(key="k-3", reference="new", execute_at=at)).status == 201
 
 
 async def test_approvals_over_rest(shop: Program) -> None:

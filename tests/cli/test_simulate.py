@@ -33,6 +33,7 @@ def simulate(tmp_path: Path) -> Callable[..., object]:
         (["--payouts", "0"], "at least 1"),
         (["--enough", "0"], "at least 1"),
         (["--faults", "crash,earthquake"], "no fault called earthquake. Known: none, statement"),
+        (["--scenes", "rules,opera"], "no scene called opera. Known: none, rules"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, words: list[str], why: str) -> None:

@@ -76,6 +76,9 @@ BESIDE_ITS_OPERATION = {
     "simulation/visitors.py": "the same, for those who decide too early",
     "simulation/day.py": "whether anything is left undecided",
     "simulation/nights.py": "when what nobody executed expires",
+    "simulation/scenes.py": "whether a scene of the day is still under way",
+    "simulation/approvers.py": "what simulated persons see on the screen, read from beside the product",
+    "simulation/registries.py": "what simulated persons see on the screen, read from beside the product",
     "simulation/auditor/": "the auditor of a simulated run reads raw rows by SQL of its own, and shares none of ours",
 }
 """Files outside storage with SQL, and why it stands there: style.md section 7 wants it beside the function that uses it."""

@@ -153,11 +153,11 @@ async def lacking(shop: Shop, merchant: int, *amounts: int) -> list[Payout]:
     return made
 
 
-async def spend(shop: Shop) -> int:
-    """What a timekeeper does about money."""
+async def spend(shop: Shop, off: timedelta = timedelta()) -> int:
+    """What a timekeeper does about money. `off`: how wrong its own clock is."""
     now = await shop.database_now()
     rows = await shop.database.run(lambda tx: schedules.fundable(tx, shop.shard, now, 500))
-    acts = [Act(payout, merchant, shop.now(), "worker:test") for payout, merchant, _ in rows]
+    acts = [Act(payout, merchant, shop.now() + off, "worker:test") for payout, merchant, _ in rows]
     return await shop.database.run(lambda tx: timely.execute_waiting(tx, shop.shard, acts))
 
 
@@ -180,6 +180,20 @@ async def test_after_a_top_up(shop: Shop) -> None:
     assert await spend(shop) == 1
     assert [tuple(row) for row in await shop.rows("SELECT * FROM unfunded")] == []
     assert (await shop.events(merchant)).count("payout.queued") == 3
+
+
+async def test_a_worker_whose_clock_is_wrong(shop: Shop) -> None:
+    """A timekeeper whose own clock is ten years off executes all the same, and what it executes counts for today."""
+    merchant = await shop.merchant(1)
+    await rule(shop, merchant, limits=[limit("day:RUB", 1500)], spend=True)
+    ahead, behind, beyond = await lacking(shop, merchant, 1000, 500, 400)
+    await top_up(shop, merchant, 1000)
+    assert await spend(shop, 3650 * DAY) == 1
+    await top_up(shop, merchant, 5000)
+    assert await spend(shop, -3650 * DAY) == 1
+    assert [(await shop.read(one)).state for one in (ahead, behind, beyond)] == ["queued", "queued", "unfunded"]
+    (row,) = await shop.rows("SELECT starts_on, payouts FROM limit_counters WHERE period = 'day' AND scope = ''")
+    assert tuple(row) == ((await shop.database_now()).astimezone(UTC).date(), 2)
 
 
 async def test_only_who_asked_for_it(shop: Shop) -> None:

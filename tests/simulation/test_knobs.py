@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from disburse.simulation import knobs
-from disburse.simulation.knobs import ADDED, BESIDE_COPIES, COPIES, FAULTS, NET, PROCESS, PROVIDER, RARE, STORE, draw
+from disburse.simulation.knobs import (
+    ADDED,
+    BESIDE_COPIES,
+    COPIES,
+    FAULTS,
+    NET,
+    PROCESS,
+    PROVIDER,
+    RARE,
+    SCENES,
+    STORE,
+    draw,
+)
 from disburse.simulation.nemesis import TIMED
 from disburse.simulation.streams import Streams
 
@@ -95,6 +107,19 @@ def test_persons_come_where_providers_take_their_time() -> None:
     """Where nobody decides at once there are doubts for persons to end."""
     days = [day.rates for seed in SEEDS if "persons" in (day := draw(Streams(seed))).rates]
     assert 0.6 < sum("later" in day for day in days) / len(days) < 0.9
+
+
+def test_scenes_come_now_and_then() -> None:
+    """About one day in eight has each scene, most have none; with other scenes it is the same day, but for how many payouts it has, and how often clocks jump."""
+    days = {seed: draw(Streams(seed)) for seed in SEEDS}
+    often = Counter(name for day in days.values() for name in day.scenes)
+    assert set(often) == set(SCENES) and all(0.08 < count / len(days) < 0.17 for count in often.values())
+    for seed, day in days.items():
+        for scenes in ((), SCENES):
+            other = draw(Streams(seed), scenes=scenes)
+            assert other.scenes == scenes
+            assert other.payouts in (day.payouts, day.payouts // 2, day.payouts * 2, day.payouts * 2 + 1)
+            assert replace(other, scenes=day.scenes, rhythm=day.rhythm, payouts=day.payouts, rates=day.rates) == day
 
 
 def test_every_fault_has_one_name() -> None:

@@ -132,3 +132,16 @@ def _end(one: Lane, flight: Flight, draw: random.Random, now: object, got: list[
             one.ended(flight, "500", now, again_in_s=draw.uniform(1, 100))  # type: ignore[arg-type]
         case chance if chance < 0.9:
             one.ended(flight, "429", now, again_in_s=1.0, rest_for_s=30.0)  # type: ignore[arg-type]
+
+
+def test_a_wrong_clock_parks_nothing() -> None:
+    """Times that a worker wrote whose clock was years ahead are not waited for; honest pauses are, also the longest ones."""
+    years, hours = START + timedelta(days=3650), START + timedelta(hours=7)
+    parked = Late(1, UUID(int=1), 1, START, years, START)
+    one = lane(done_to=1, late=(parked,), rest_until=years)
+    assert not one.rests(START) and one.late_to_read(START) == [1]
+    one.have(told(1, 1))
+    flight = one.pick(START)
+    assert flight is not None and flight.told.number == 1
+    assert lane(done_to=1, late=(replace(parked, next_at=hours),)).late_to_read(START) == []
+    assert lane(rest_until=START + timedelta(hours=1)).rests(START)

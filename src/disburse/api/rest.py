@@ -27,10 +27,26 @@ from disburse.api.lateness import Within
 from disburse.api.places import Places
 from disburse.api.rest_api_keys import ApiKeyDesk
 from disburse.api.rest_events import STREAM_S, EventDesk
-from disburse.api.rest_orders import DETAILS, actor_of, check_reference, draft_order, own_id, read_money
+from disburse.api.rest_orders import (
+    DETAILS,
+    actor_of,
+    check_reference,
+    draft_order,
+    is_within_a_year,
+    own_id,
+    read_money,
+)
 from disburse.api.rest_payees import PayeeDesk
 from disburse.api.rest_webhooks import WebhookDesk
-from disburse.api.rest_words import BelowMinimum, PayoutsDenied, PayoutsOff, UnknownBank, refused
+from disburse.api.rest_words import (
+    UNREMEMBERED,
+    BelowMinimum,
+    PayoutsDenied,
+    PayoutsOff,
+    TimeOutOfReach,
+    UnknownBank,
+    refused,
+)
 from disburse.data import SbpMember
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import fee
@@ -196,7 +212,7 @@ class RestDoor:
         asked += [order.execute_at.isoformat()] if order.execute_at is not None else []
         objection = DestinationRetired() if target is not None and target.retired else self._objection(merchant, draft, destination)
         command = CreateOnce(
-            draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UnknownBank)
+            draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UNREMEMBERED)
         )
         made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by, ruled=merchant.ruled)
         if isinstance(made, Refusal):
@@ -214,6 +230,8 @@ class RestDoor:
         """Why a well-formed payout may not be made now, if it may not. Money is asked for under the lock."""
         if destination.rail is Rail.SBP and destination.bank not in self._accepted:
             return UnknownBank()
+        if draft.execute_at is not None and not is_within_a_year(draft.execute_at, self._clock.now()):
+            return TimeOutOfReach()
         off = _switched_off(merchant)
         if off is not None:
             return off

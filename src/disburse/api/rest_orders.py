@@ -47,6 +47,8 @@ SURFACE: Final = "own"
 
 _FIELDS: Final = {"card": "number", "sbp": "phone", "webmoney": "purse", "qiwi": "wallet", "usdt": "address", "account": "account"}
 _A_YEAR: Final = timedelta(days=366)
+_YEARS: Final = range(2000, 3000)
+"""Times outside of these are no times of payouts."""
 DETAILS: Final = {rail: [field, *(["bank"] if rail == "sbp" else ["bik"] if rail == "account" else [])] for rail, field in _FIELDS.items()}
 """What a destination needs, by rail."""
 
@@ -82,8 +84,8 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Target 
     _judge_reference(order.reference, faults, "reference")
     if order.comment is not None and len(order.comment) > LONGEST_COMMENT:
         faults.append(FieldFault(field="comment", why=f"has more than {LONGEST_COMMENT} characters"))
-    if order.execute_at is not None and not _soon(order.execute_at, desk.world.clock.now()):
-        faults.append(FieldFault(field="execute_at", why="lies more than a year ahead, or further back"))
+    if order.execute_at is not None and order.execute_at.year not in _YEARS:
+        faults.append(FieldFault(field="execute_at", why="is out of its range"))
     if faults or money is None or destination is None:
         raise faulty(faults)
     draft = desk.draft(
@@ -102,8 +104,9 @@ def draft_order(desk: Desk, merchant: Merchant, order: NewPayout, saved: Target 
     return (replace(draft, payee_id=saved.payee_id) if saved is not None else draft), destination
 
 
-def _soon(at: datetime, now: datetime) -> bool:
-    return abs(at.year - now.year) <= 2 and abs(at - now) <= _A_YEAR
+def is_within_a_year(at: datetime, now: datetime) -> bool:
+    """Whether a new payout may have this time. Of one that is known it is not asked: its time passes, and its repeat must find it."""
+    return abs(at - now) <= _A_YEAR
 
 
 def read_money(text: str, currency: str, faults: list[FieldFault], *, at: str, of: str) -> Money | None:

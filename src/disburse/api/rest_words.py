@@ -52,6 +52,14 @@ class UnknownBank(Refusal):
     """The bank is not one of those that /v1/banks lists."""
 
 
+class TimeOutOfReach(Refusal):
+    """The time of a new payout lies more than a year away."""
+
+
+UNREMEMBERED: Final = (UnknownBank, TimeOutOfReach)
+"""What is wrong with a request and may be right another day: no key remembers it."""
+
+
 _NAMES: Final[dict[type[Refusal], str]] = {
     NotExecutable: "wrong_state", NoSuchPayout: "not_found", NoSuchWebhook: "not_found", NoSuchApiKey: "not_found",
     TooManyWebhooks: "too_many", TooManyApiKeys: "too_many", OwnApiKey: "own_key", ApiKeyEnded: "key_ended",
@@ -68,6 +76,8 @@ def refused(refusal: Refusal) -> Refused:
     """A refusal as a problem. One that no recognised merchant can meet is a mistake of ours: AssertionError."""
     if isinstance(refusal, UnknownBank):
         return bad("destination.bank", "is not one of /v1/banks")
+    if isinstance(refusal, TimeOutOfReach):
+        return bad("execute_at", "lies more than a year ahead, or further back")
     name = _NAMES.get(type(refusal), refusal.name)
     if name not in KINDS:
         raise AssertionError(f"no problem tells of {name}")

@@ -18,6 +18,7 @@ import sys
 import time
 from array import array
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import uvloop
@@ -117,7 +118,7 @@ async def run(receivers: int, hanging: int, certificate: str, key: str) -> None:
     tls.load_cert_chain(certificate, key)
     for number in range(receivers):
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        await loop.create_server(lambda hangs=number < hanging: Receiver(book, hangs), sock=listening, ssl=tls)
+        await loop.create_server(partial(Receiver, book, number < hanging), sock=listening, ssl=tls)
         ports.append(listening.getsockname()[1])
     print(json.dumps(ports), flush=True)
     questions = asyncio.StreamReader()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from disburse.cli.mistakes import BadUsage
 from disburse.cli.show import json_text, plain, say_json
 from disburse.simulation.day import Options, Result
 from disburse.simulation.kept import keep
-from disburse.simulation.knobs import FAULTS
+from disburse.simulation.knobs import FAULTS, SCENES
 from disburse.simulation.many import Summary, one, open_backend, run, scratch_server
 from disburse.simulation.shrink import line, shrink
 
@@ -30,6 +31,7 @@ def simulate(
     seed: int | None = None,
     trace: bool = False,
     faults: str | None = None,
+    scenes: str | None = None,
     payouts: int | None = None,
     jobs: int = 0,
     enough: int = 5,
@@ -45,6 +47,7 @@ def simulate(
         seed: this one alone.
         trace: with `--seed`: print everything that happens, with virtual seconds.
         faults: kinds of faults that may fall, with commas between; `none` for a quiet day.
+        scenes: what days have beside the ordinary, with commas between; `none` for ordinary days. Without it the seed decides.
         payouts: no more payouts a day than these.
         jobs: seeds at a time; 0: one a core.
         enough: stop after so many days that broke something.
@@ -54,7 +57,7 @@ def simulate(
     """
     if seeds < 1 or first < 0 or jobs < 0 or enough < 1 or (payouts is not None and payouts < 1):
         raise BadUsage("Numbers of seeds, payouts and failures are at least 1; the first seed and jobs at least 0.")
-    options = Options(only=_kinds(faults), payouts=payouts)
+    options = Options(only=_known(faults, FAULTS, "fault"), payouts=payouts, scenes=_known(scenes, SCENES, "scene"))
     console = Console(stderr=json)
     began = time.perf_counter()
     with scratch_server() as urls:
@@ -79,14 +82,15 @@ def simulate(
     return 1 if failed else 0
 
 
-def _kinds(faults: str | None) -> list[str] | None:
-    if faults is None:
+def _known(text: str | None, names: Sequence[str], what: str) -> list[str] | None:
+    """The names in a list with commas between. Raises BadUsage for one that is not known."""
+    if text is None:
         return None
-    kinds = [] if faults == "none" else faults.split(",")
-    strange = [kind for kind in kinds if kind not in FAULTS]
+    chosen = [] if text == "none" else text.split(",")
+    strange = [one for one in chosen if one not in names]
     if strange:
-        raise BadUsage(f"There is no fault called {strange[0]}. Known: none, {', '.join(FAULTS)}.")
-    return kinds
+        raise BadUsage(f"There is no {what} called {strange[0]}. Known: none, {', '.join(names)}.")
+    return chosen
 
 
 def _made_small(failed: Result, urls: str, options: Options) -> tuple[Options, Result]:
@@ -110,7 +114,7 @@ def _replay(seed: int, urls: str, options: Options, *, trace: bool, json: bool, 
         backend.close()
     told: dict[str, Any] = {
         "seed": seed, "trace": result.trace, "virtual_s": round(result.virtual_s, 3), "faults": dict(sorted(result.faults.items())),
-        "payouts": result.payouts, "commits": result.commits, "providers": list(result.knobs.providers),
+        "payouts": result.payouts, "commits": result.commits, "providers": list(result.knobs.providers), "scenes": list(result.knobs.scenes),
         "violations": [{"invariant": one.invariant, "sentence": one.sentence, "payout": one.payout} for one in result.violations],
     }  # fmt: skip
     if json:

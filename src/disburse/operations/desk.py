@@ -94,7 +94,7 @@ class Desk:
         self.providers = providers if providers is not None else Providers(database, world.clock, {})
         self.fees = fees
         self.absence = absence
-        self.calendars = calendars
+        self.calendars, self.largest = calendars, batches.largest
         self.witness = Witness(database, world, installation)
         self.recognition = Recognition(database, world, token_life=token_life)
         self.finals: Bell[UUID] = Bell()

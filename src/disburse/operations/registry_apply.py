@@ -5,7 +5,7 @@ until no row is left. It runs in whatever process has the lease; a second one th
 May not live here: whether a registry may be applied (`registries.py`), what its rows say (`registry_plan.py`).
 
 A row yields at most one payout: its base is unique, the place is guarded by what it was read as, and both are written by the same statement. Whoever
-dies in between has written all of it or nothing. A batch is at most 500 rows, and smaller where the database is slow, so that callers of the
+dies in between has written all of it or nothing. A batch is at most 500 rows (fewer where the settings say so), and smaller where the database is slow, so that callers of the
 same merchant, who wait for the same lock, wait a moment only; and no batch begins while callers of this process wait.
 """
 
@@ -144,7 +144,8 @@ class Applier:
         self._actor = actor
         self._told = told
         self._hope = Hope()
-        self._size = LARGEST
+        self._largest = min(LARGEST, desk.largest)
+        self._size = self._largest
         self._leased_at: float | None = None
         self._until: float | None = None
         self.short: InsufficientFunds | None = None
@@ -224,9 +225,9 @@ class Applier:
         done = await self._desk.database.run(lambda tx: apply_rows(tx, shard, batch), hope=self._hope)
         took = clock.monotonic() - began
         if took > SLOW_S:
-            self._size = max(SMALLEST, self._size * 3 // 4)
+            self._size = max(min(SMALLEST, self._largest), self._size * 3 // 4)
         elif took < SLOW_S / 2:
-            self._size = min(LARGEST, self._size + 25)
+            self._size = min(self._largest, self._size + 25)
         self._desk.on_due()
         self._desk.on_written()
         return done

@@ -8,6 +8,7 @@ later finds it moved. Its time stays in the row (`schedules.done_at` says when i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -56,9 +57,10 @@ async def fall_due(tx: Transaction, shard: int, acts: Sequence[Act]) -> int:
 async def execute_waiting(tx: Transaction, shard: int, acts: Sequence[Act]) -> int:
     """Execute payouts that lacked money, in this order, as far as there is some now; how many were. The others are left as they are."""
     unit, found = await own(tx, shard, acts)
+    now = await tx.database_now()
+    acts = [replace(act, at=now) for act in acts]  # a worker's own clock decides neither whether it is too late, nor whose day it is
     await unit.read_balances([act.merchant_id for act in acts])
     await rules.prepare(unit, [wish_of(payout, act) for act in acts if (payout := found.get(act.payout_id))])
-    now = await tx.database_now()
     moves = Moves(unit)
     later, executed = [], 0
     for act in acts:

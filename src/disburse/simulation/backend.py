@@ -102,7 +102,7 @@ class Backend:
         return found
 
     def put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
-        """One statement of a process: `fetch`, `fetchrow`, `fetchval`, `execute` or `executemany`. `now`: the database's clock."""
+        """One statement of a process: `fetch`, `fetchrow`, `fetchval`, `execute`, `executemany` or `copy`. `now`: the database's clock."""
         if sql == _ASKS_THE_TIME:
             return now  # the answer is known here, and half of all polls ask it
         self.calls += 1
@@ -112,6 +112,9 @@ class Backend:
         if now != self._clock_shows and "clock_timestamp" in sql:
             await self._app.fetchval("SELECT set_config('simulated.now', $1, false)", now.isoformat())
             self._clock_shows = now
+        if method == "copy":
+            table, records, columns, schema = values
+            return await self._app.copy_records_to_table(table, records=records, columns=columns, schema_name=schema)
         return await getattr(self._app, method)(sql, *values)
 
 

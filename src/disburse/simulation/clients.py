@@ -89,6 +89,14 @@ class Client:
         """Ask for everything, each in its time."""
         await asyncio.gather(*[self._pay(one) for one in self.wanted])
 
+    async def read_all(self) -> None:
+        """Ask once more about everything, so that what was not known is known."""
+        for one in self.wanted:
+            if one.surface == "unitpay":
+                await self.ask_unitpay(one, pay=False)
+            elif one.key is not None:
+                await self.ask_money(one, one.key, execute=False)
+
     async def _pay(self, one: Wanted) -> None:
         await asyncio.sleep(max(0.0, one.at - self.process.loop.time()))
         way = self._unitpay if one.surface == "unitpay" else self._money

@@ -24,12 +24,12 @@ from typing import Any, Final
 import structlog
 
 from disburse.simulation import provider_faces
-from disburse.simulation.auditor import Auditor, BookEntry, Violation
+from disburse.simulation.auditor import Auditor, BookEntry, Rulebook, Violation
 from disburse.simulation.backend import Backend
 from disburse.simulation.callbacks import tell
-from disburse.simulation.clients import CARDS, PHONES, Client, minor_of
+from disburse.simulation.clients import CARDS, PHONES, minor_of
 from disburse.simulation.faults import Faults
-from disburse.simulation.installation import CALM, Installation
+from disburse.simulation.installation import Installation
 from disburse.simulation.knobs import Knobs, draw
 from disburse.simulation.loop import Endless, Loop
 from disburse.simulation.morning import begin, open_desk
@@ -38,6 +38,7 @@ from disburse.simulation.network import Net
 from disburse.simulation.nights import nights
 from disburse.simulation.process import DAWN
 from disburse.simulation.provider import Entry, Promise, Provider
+from disburse.simulation.scenes import Scenes
 from disburse.simulation.stage import Day
 from disburse.simulation.store import Store
 from disburse.simulation.streams import Streams, Trace
@@ -84,10 +85,14 @@ class Result:
 
 @dataclass(slots=True)
 class Options:
-    """How a seed is run. `only`: the kinds of fault that may fall; `payouts`: no more than these many; `heard`: who reads the trace."""
+    """How a seed is run. `only`: the kinds of fault that may fall; `payouts`: no more than these many; `heard`: who reads the trace.
+
+    `scenes`: what it has beside the ordinary, whatever the seed says; None: as the seed says.
+    """
 
     only: Collection[str] | None = None
     payouts: int | None = None
+    scenes: Collection[str] | None = None
     heard: Callable[[float, str, str], None] | None = None
 
 
@@ -131,16 +136,17 @@ def _keep(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
 
 def _make(seed: int, backend: Backend, options: Options) -> Day:
     streams = Streams(seed)
-    knobs = draw(streams, options.only)
+    knobs = draw(streams, options.only, options.scenes)
     if options.payouts is not None:
         knobs = replace(knobs, payouts=min(knobs.payouts, options.payouts))
     trace = Trace(options.heard)
     loop = Loop(streams["schedule"], trace)
     faults = Faults(knobs.rates, streams["faults"], streams["ways/apart"])
     net = Net(loop, faults)
+    rulebook = Rulebook(DAWN, DAWN)
 
     def clock() -> datetime:
-        return DAWN + timedelta(seconds=loop.time()) + faults.database_clock_off
+        return rulebook.shows(DAWN + timedelta(seconds=loop.time()) + faults.database_clock_off)
 
     store = Store(backend, loop, clock, faults, streams["latency"])
     store.slowest_s = knobs.slowest_s
@@ -155,8 +161,9 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
 
     repeats = {name: math.inf for name, one in providers.items() if one.promise.once}
     two_step = [name for name in names if name.startswith("money")]
-    auditor = Auditor(backend.fetch, repeats=repeats, canaries=(*CARDS, *PHONES), clock=clock, two_step=two_step)
-    day = Day(seed, knobs, streams, trace, loop, backend, faults, net, store, house, providers, auditor)
+    auditor = Auditor(backend.fetch, repeats=repeats, canaries=(*CARDS, *PHONES), clock=clock, two_step=two_step, rulebook=rulebook)
+    day = Day(seed, knobs, streams, trace, loop, backend, faults, net, store, house, providers, auditor, rulebook, options.payouts)
+    auditor.endpoints, auditor.files = day.endpoints, day.files
     loop.set_exception_handler(lambda _, told: _fell(day, told))
     store.committed = lambda process: _committed(day)
     store.noted = net.noted = lambda process, what: trace.note(loop.time(), process.name, what)
@@ -164,23 +171,31 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
         one.sometimes = lambda what: day.sometimes.update((what,))
         one.harmed = faults.count
         one.told = lambda order, one=one: tell(day, one, order)  # type: ignore[misc]
-        one.arrived = lambda entry: _look(day, auditor.received(_arrived(day, entry)))
+        one.arrived = lambda entry: day.look(auditor.received(_arrived(day, entry)))
     return day
 
 
 async def _through(day: Day) -> None:
-    _look(day, day.backend.call(day.auditor.after_commit()))
-    await begin(day)
+    day.look(day.backend.call(day.auditor.after_commit()))
+    scenes = Scenes(day)
+    await begin(day, scenes)
     nemesis = Nemesis(day.house, day.providers, day.faults, day.streams["faults"], day.names, day.streams["faults/apart"])
     day.faults.on = True
     nemesis.start()
     await open_desk(day)
+    scenes.begin()
     running = [client.process.start(client.run()) for client in day.clients]
     await asyncio.sleep(day.knobs.safety_s)
-    await _heal(day, nemesis)
-    await _until_quiet(day, running)
+    await _heal(day, nemesis, scenes)
+    await _until_quiet(day, running, scenes)
     await _final_reads(day)
+    day.closed = True
     await nights(day)
+    if scenes.undecided():  # what a night brought is news for receivers
+        for name in day.names:
+            if day.house.processes[name].dead:
+                day.house.start(name, scenes.calm())
+        await _until_quiet(day, running, scenes)
     day.violations += _in_full(day, converged=True)
     report = day.backend.verify()
     day.violations += [Violation(f"verify {one.check}", f"{one.sentence} {one.examples}") for one in report.findings]
@@ -191,10 +206,10 @@ async def _through(day: Day) -> None:
 # --- the end of the faults ---------------------------------------------------------------------------------------
 
 
-async def _heal(day: Day, nemesis: Nemesis) -> None:
+async def _heal(day: Day, nemesis: Nemesis, scenes: Scenes) -> None:
     """No more faults; what is left is a small healthy core, which has to bring everything to its end."""
     nemesis.end()
-    day.faults.on = False
+    day.faults.on, day.healed = False, True
     day.store.slowest_s = 0.002
     for provider in day.providers.values():
         provider.calm()
@@ -206,7 +221,7 @@ async def _heal(day: Day, nemesis: Nemesis) -> None:
         if process is not None and not process.dead and not keep:
             process.kill()
         if process is None or process.dead:
-            day.house.start(name, CALM)
+            day.house.start(name, scenes.calm())
     await asyncio.sleep(1)
 
 
@@ -220,12 +235,12 @@ async def _see_them_end(day: Day) -> None:
         day.violations.append(Violation("E15", f"{process.name} was asked to end {asked:.0f} s ago and goes on"))
 
 
-async def _until_quiet(day: Day, running: list[asyncio.Task[Any]]) -> None:
+async def _until_quiet(day: Day, running: list[asyncio.Task[Any]], scenes: Scenes) -> None:
     """Wait until clients have done and nothing is undecided, at most `LIVENESS_S`."""
     ends = day.loop.time() + LIVENESS_S
     while day.loop.time() < ends:
         await asyncio.sleep(5)
-        if all(one.done() for one in running) and not day.calling and not _undecided(day):
+        if all(one.done() for one in running) and not day.calling and not _undecided(day) and not scenes.undecided():
             return
 
 
@@ -239,15 +254,7 @@ def _undecided(day: Day) -> int:
 async def _final_reads(day: Day) -> None:
     """Every client asks once more about everything, so that what it did not know is known."""
     for client in day.clients:
-        await client.process.start(_read_all(client))
-
-
-async def _read_all(client: Client) -> None:
-    for one in client.wanted:
-        if one.surface == "unitpay":
-            await client.ask_unitpay(one, pay=False)
-        elif one.key is not None:
-            await client.ask_money(one, one.key, execute=False)
+        await client.process.start(client.read_all())
 
 
 # --- what is looked at -------------------------------------------------------------------------------------------
@@ -255,13 +262,7 @@ async def _read_all(client: Client) -> None:
 
 def _committed(day: Day) -> None:
     day.commits += 1
-    _look(day, day.backend.call(day.auditor.after_commit()))
-
-
-def _look(day: Day, found: list[Violation]) -> None:
-    for one in found:
-        day.trace.note(day.loop.time(), "auditor", f"{one.invariant}: {one.sentence}")
-    day.violations += found
+    day.look(day.backend.call(day.auditor.after_commit()))
 
 
 def _in_full(day: Day, *, converged: bool) -> list[Violation]:

@@ -131,6 +131,7 @@ class Faults:
             return Way(stands_s=self._past_a_lease(), refused=self._stream.random() < 0.5, there_s=latency, back_s=back)
         for kind in ("refused", "unreachable", "lost", "silent", "reset", "spoilt"):
             if self._falls(kind, 0.5):
+                kind = "reset" if gap == "D8" and kind == "spoilt" else kind  # a 2xx in its place would be an answer
                 self.count(kind, gap)
                 return self._harmed(kind, latency, back)
         if gap == "N1" and self._falls("slow"):

@@ -3,7 +3,7 @@
 The gaps are those of a payout's durable steps: D1 accepted, D1e executed, D4 claimed and intended, D4r the provider's operation
 remembered, N1 the order on its way (N1c: its making, for two-step providers), N3 the question on its way, D6 evidence kept that moves nothing, D7 what was
 heard recorded with all that it moves (D5 is the same commit), Q a question taken,
-C the client's own exchange with us, N4 a provider calling back. Everything that writes is named by what it writes.
+C the client's own exchange with us, N4 a provider calling back, D8 an event on its way to a merchant's receiver. Everything that writes is named by what it writes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def gap_of_statement(sql: str) -> str | None:
 
 def gap_of_call(host: str, request: WireRequest) -> str:
     """The exchange that a request is."""
+    if host.startswith("hooks"):
+        return "D8"
     if host.startswith("server"):
         return "N4" if request.path.startswith("/callbacks/") else "C"
     text = request.path.lower() + request.query.decode("ascii", "replace").lower()

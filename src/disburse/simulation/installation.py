@@ -20,11 +20,13 @@ from disburse.connectors.kind import Kind, Surroundings
 from disburse.domain.ports import World
 from disburse.kinds import make_one
 from disburse.operations.installation import open_installation
+from disburse.outgoing import make_courier
 from disburse.protocols.wire import WireAnswer, WireRequest
 from disburse.settings import Settings
 from disburse.simulation.knobs import Knobs
 from disburse.simulation.loop import Loop
 from disburse.simulation.network import Net, SimTransport
+from disburse.simulation.posting import SimPost
 from disburse.simulation.process import Process
 from disburse.simulation.store import SimPool, Store
 from disburse.simulation.streams import Streams
@@ -32,6 +34,7 @@ from disburse.storage.database import Database, StoreUnavailable
 from disburse.storage.keyring import Keyring
 from disburse.storage.vault import Vault
 from disburse.wiring import Gauges, House, Rhythm, make_desk, working
+from disburse.workers.courier import CourierLimits
 
 KINDS: Final[Mapping[str, tuple[str, Kind]]] = {
     "unitpay": ("unitpay", unitpay.KIND),
@@ -42,6 +45,9 @@ KINDS: Final[Mapping[str, tuple[str, Kind]]] = {
 }
 CALM: Final = Rhythm(poll_s=6.0, watch_s=2.0, pulse_s=30.0, house_s=240.0, time_s=240.0)
 """How the healthy core works after the faults: quick enough, and few questions to the database in hours of virtual time."""
+
+
+COURIER: Final = CourierLimits(together=10, call_s=4.0, lease_s=40.0, poll_s=3.0, gather_s=0.5, claim_s=5.0, buckets_s=60.0)
 
 
 class Silent:
@@ -162,6 +168,9 @@ class Installation:
                 front = make_app(house, logger=Silent(self.logged))
                 self.net.hosts[process.name] = ServerHost(process, front.app)
             async with working(house, api=server, workers=not server, rhythm=rhythm) as tasks:
+                if "webhooks" in self.knobs.scenes and not server:
+                    courier = make_courier(house, SimPost(process, self.net), lambda outcome: None, COURIER)
+                    tasks.append(asyncio.create_task(courier.run()))
                 await asyncio.gather(*tasks)
 
     @contextlib.asynccontextmanager

@@ -19,8 +19,9 @@ def keep(path: Path, found: Iterable[tuple[Options, Result]]) -> None:
         if (result.seed, tuple(options.only or ())) in known:
             continue
         first = result.violations[0]
-        faults = ", ".join(f'"{one}"' for one in options.only or ())
-        lines += ["\n[[day]]\n", f"seed = {result.seed}\n", f"faults = [{faults}]\n"]
+        lines += ["\n[[day]]\n", f"seed = {result.seed}\n", f"faults = [{_names(options.only or ())}]\n"]
+        if options.scenes is not None:
+            lines.append(f"scenes = [{_names(options.scenes)}]\n")
         if options.payouts is not None:
             lines.append(f"payouts = {options.payouts}\n")
         lines.append(f'broke = "{first.invariant}"\n')
@@ -28,7 +29,11 @@ def keep(path: Path, found: Iterable[tuple[Options, Result]]) -> None:
         file.writelines(lines)
 
 
+def _names(which: Iterable[str]) -> str:
+    return ", ".join([f'"{one}"' for one in which])
+
+
 def kept(path: Path) -> list[tuple[int, Options]]:
     """The days of a file."""
     days = tomllib.loads(path.read_text(encoding="utf-8")).get("day", [])
-    return [(day["seed"], Options(only=day["faults"], payouts=day.get("payouts"))) for day in days]
+    return [(day["seed"], Options(only=day["faults"], payouts=day.get("payouts"), scenes=day.get("scenes"))) for day in days]

@@ -44,6 +44,8 @@ RARE: Final = (COPIES, LEAP)
 
 FAULTS: Final = (*_FIRST, *ADDED, *RARE)
 """Every kind of fault, by the name that `disburse simulate --faults` takes."""
+SCENES: Final = ("rules", "webhooks", "registries")
+"""What some days have beside the ordinary (`scenes.py`), by the name that `disburse simulate --scenes` takes."""
 
 _FEW: Final = 3
 
@@ -56,6 +58,7 @@ class Knobs:
     as down, None: the product's own setting. `patience`: merchants are short of money and ask so often before they give up a
     payout; None: more money comes, and they go on. `bucket`: where the last merchant is put; the settings name bucket 0 alone. `narrow`: the
     workers' settings have fewer rails than the doors', as while new ones are rolled out: what a door took for a phone has no route at the claim.
+    `scenes`: what this day has beside the ordinary; then half as many ordinary payouts leave room for it.
     """
 
     servers: int
@@ -80,11 +83,13 @@ class Knobs:
     temper: Temper = field(default_factory=Temper)
     bucket: int = 0
     narrow: bool = False
+    scenes: tuple[str, ...] = ()
 
 
-def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
-    """This seed's day. `only`: no other faults than these."""
+def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collection[str] | None = None) -> Knobs:
+    """This seed's day. `only`: no other faults than these; `scenes`: these, whatever the seed has."""
     knobs = streams["knobs"]
+    chosen, time_s = _scenes(streams["scenes"], scenes)
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
@@ -92,19 +97,21 @@ def draw(streams: Streams, only: Collection[str] | None = None) -> Knobs:
     if rates:
         rates |= _rate_of_leaps(streams[f"knobs/{LEAP}"])
         rates = _day_of_copies(rates, streams[f"knobs/{COPIES}"])
+    if rates and chosen and streams["scenes"].random() < 0.4:
+        rates["clock"] = log_uniform(streams["scenes"], 2.0, 8.0)  # what scenes are about are times, mostly
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
-    day = _day(streams, call_s, rates)
+    day = _day(streams, call_s, rates, chosen, time_s)
     return _with_leaps(day, streams[f"knobs/{LEAP}"]) if LEAP in rates else day
 
 
-def _day(streams: Streams, call_s: float, rates: dict[str, float]) -> Knobs:
+def _day(streams: Streams, call_s: float, rates: dict[str, float], chosen: tuple[str, ...], time_s: float) -> Knobs:
     knobs, hides_s = streams["knobs"], log_uniform(streams["knobs/hides"], 2.0, 40.0)
     return Knobs(
         servers=knobs.choice((1, 1, 2)),
         workers=knobs.choice((1, 2, 2, 3)),
         merchants=knobs.choice((1, 1, 2, 3)),
-        payouts=knobs.randint(4, 14),
+        payouts=knobs.randint(4, 14) // (2 if chosen else 1),
         providers=_providers(knobs),
         rates=rates,
         rhythm=Rhythm(
@@ -112,7 +119,7 @@ def _day(streams: Streams, call_s: float, rates: dict[str, float]) -> Knobs:
             watch_s=knobs.choice((1.0, 3.0)),
             pulse_s=knobs.choice((5.0, 30.0)),
             house_s=knobs.choice((30.0, 120.0)),
-            time_s=60.0,
+            time_s=time_s,
             claims=knobs.choice((1, 2, 10, 500)),
             questions=knobs.choice((1, 3, 200)),
         ),
@@ -131,7 +138,16 @@ def _day(streams: Streams, call_s: float, rates: dict[str, float]) -> Knobs:
         temper=_temper(knobs, rates, hides_s),
         bucket=streams["knobs/bucket"].choice((0, 0, 0, 0, 0, 1)),
         narrow=streams["knobs/narrow"].random() < 0.25,
+        scenes=chosen,
     )
+
+
+def _scenes(stream: random.Random, wanted: Collection[str] | None) -> tuple[tuple[str, ...], float]:
+    """The scenes of a day, about one day in eight has each; and how often the timekeeper looks."""
+    drawn = [name for name in SCENES if stream.random() < 0.12]
+    chosen = tuple(drawn if wanted is None else [name for name in SCENES if name in wanted])
+    often = stream.choice((2.0, 5.0, 10.0))
+    return chosen, often if "rules" in chosen else 60.0
 
 
 def _providers(knobs: random.Random) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def one(seed: int, backend: Backend, options: Options) -> Result:
         last = traceback.extract_tb(fault.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         told = Violation("crash", f"{type(fault).__name__} at {where}: {fault}")
-        knobs = draw(Streams(seed), options.only)
+        knobs = draw(Streams(seed), options.only, options.scenes)
         payouts = min(knobs.payouts, options.payouts or knobs.payouts)  # so many were to be: it can be made smaller
         return Result(seed, [told], Counter(), Counter(), Counter(), payouts, 0, 0, 0.0, 0.0, "", knobs)
 

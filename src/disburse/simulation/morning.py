@@ -11,6 +11,7 @@ from disburse.operations.merchants import add_merchant, draw_top_up
 from disburse.simulation.clients import CARDS, PHONES, Account, Client, Wanted
 from disburse.simulation.persons import Desk
 from disburse.simulation.process import Process
+from disburse.simulation.scenes import Scenes
 from disburse.simulation.stage import Day
 from disburse.simulation.streams import log_uniform
 
@@ -18,10 +19,10 @@ FEES: Final = ("{}", '{"card":[150,1000,null],"sbp":[70,0,5000]}')
 """Some merchants pay fees: 1.5 % and at least 10 roubles for cards, 0.7 % and at most 50 for phones."""
 
 
-async def begin(day: Day) -> None:
+async def begin(day: Day, scenes: Scenes) -> None:
     """Merchants with some money, wishes for the day, and every process started."""
     clerk = day.house.process("clerk", mortal=False)
-    await clerk.start(_furnish(day, clerk))
+    await clerk.start(_furnish(day, clerk, scenes))
     for name in day.names:
         day.house.start(name)
     await asyncio.sleep(5)
@@ -42,7 +43,7 @@ async def _sit_at_desk(day: Day, process: Process, mean_s: float) -> None:
         await desk.run(mean_s / 4)
 
 
-async def _furnish(day: Day, clerk: Process) -> None:
+async def _furnish(day: Day, clerk: Process, scenes: Scenes) -> None:
     workload = day.streams["workload"]
     async with day.house.house(clerk) as house:
         for number in range(1, day.knobs.merchants + 1):
@@ -71,6 +72,7 @@ async def _furnish(day: Day, clerk: Process) -> None:
                     await house.desk.top_up(made.merchant, top_up)
                 else:
                     clerk.start(_top_up_later(house, made.merchant, top_up, at))
+        await scenes.put_up(house, clerk)
 
 
 async def _top_up_later(house: Any, merchant: Any, top_up: Any, at: float) -> None:

@@ -1,4 +1,4 @@
-"""A failing seed made small: fewer kinds of fault, fewer payouts, one line to replay it. The seed itself stays as it is.
+"""A failing seed made small: fewer kinds of fault, fewer scenes and payouts, one line to replay it. The seed itself stays as it is.
 
 What one stream of randomness draws does not move another (`streams.py`), so that a run whose faults are fewer has the same wishes.
 """
@@ -35,6 +35,13 @@ def shrink(failed: Result, backend: Backend, options: Options, heard: Callable[[
         if smaller is not None:
             best, result = tried, smaller
             heard(f"without {kind}")
+    for name in failed.knobs.scenes:
+        kept = best.scenes if best.scenes is not None else failed.knobs.scenes
+        tried = replace(best, scenes=[one for one in kept if one != name])
+        smaller = still(tried) if runs < MOST_RUNS else None
+        if smaller is not None:
+            best, result = tried, smaller
+            heard(f"without {name}")
     payouts = result.payouts
     while payouts > 1 and runs < MOST_RUNS:
         tried = replace(best, payouts=payouts // 2)
@@ -51,6 +58,8 @@ def line(seed: int, options: Options) -> str:
     words = [f"disburse simulate --seed {seed}"]
     if options.only is not None:
         words.append(f"--faults {','.join(options.only) or 'none'}")
+    if options.scenes is not None:
+        words.append(f"--scenes {','.join(options.scenes) or 'none'}")
     if options.payouts is not None:
         words.append(f"--payouts {options.payouts}")
     return " ".join(words)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-STREAMS: Final = ("knobs", "schedule", "workload", "faults", "provider", "latency", "persons")
+STREAMS: Final = ("knobs", "schedule", "workload", "faults", "provider", "latency", "persons", "scenes", "rules", "approvers", "receivers", "registries")
 
 
 class Streams:

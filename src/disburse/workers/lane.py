@@ -32,6 +32,8 @@ _FIRST_S, _FACTOR, _LONGEST_S = 5.0, 4.0, 6 * 3600.0
 _REST_S, _LONGEST_REST_S = 5.0, 600.0
 LONGEST_ASKED_S: Final = 3600.0
 """A receiver may ask us to stay away for so long at most."""
+_BELIEVED: Final = timedelta(seconds=1.5 * _LONGEST_S)
+"""No pause is longer. A time beyond it was written by a worker whose clock was wrong: nobody waits for that."""
 
 
 def try_again_in_s(tries: int) -> float:
@@ -95,7 +97,7 @@ class Lane:
         return types is None or kind in types or f"{kind.partition('.')[0]}.*" in types
 
     def rests(self, now: datetime) -> bool:
-        return self.rest_until is not None and now < self.rest_until
+        return self.rest_until is not None and now < self.rest_until < now + _BELIEVED
 
     def room(self, now: datetime) -> int:
         """How many events may be read for it now."""
@@ -126,11 +128,12 @@ class Lane:
         self._texts[told.number] = told
 
     def _due(self, now: datetime) -> list[Late]:
-        if self._due_from is not None and now < self._due_from:
+        if self._due_from is not None and now < self._due_from < now + _BELIEVED:
             return []
-        heads = [some[0] for key, some in self._late.items() if key not in self.flying]
-        self._due_from = min((one.next_at for one in heads if one.next_at is not None), default=None)
-        return sorted((one for one in heads if one.next_at is not None and one.next_at <= now), key=lambda one: one.number)
+        heads = [(some[0], some[0].next_at) for key, some in self._late.items() if key not in self.flying]
+        due = [one for one, at in heads if at is not None and not now < at < now + _BELIEVED]
+        self._due_from = now if due else min((at for _, at in heads if at is not None), default=None)
+        return sorted(due, key=lambda one: one.number)
 
     # --- trying ---
 

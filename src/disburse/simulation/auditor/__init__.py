@@ -30,13 +30,16 @@ How the invariants of the reliability page (section 1, read as the design reads 
     E15           a next question stands for all doubt, leases are short by the database's clock; after
                   convergence everything ended or has a reason                                               lives, changes, provider
     S1 S3         canaries in no row read; rows, answers and payouts are their merchant's                                 here, lives, history
-    A1            as far as persons decide today: two of them, about what stands as the first one saw it              changes
+    A1            corrections: two persons, about what stands as the first saw it; payouts: as many as their merchant's policies ask for, none the maker      changes, rules
+    W2 W3         receivers get each event, signed, in its payout's order, or are stopped in words; what came adds up hooks
+    A2 A3         a file's rows: each paid at most once, bad ones never, counters add up, applied means over in the end  registries
+    E16 V1        nothing before its time by the database's clock; no limit exceeded, by own sums                    rules
     R1            the provider's book and ours agree, payment by payment and in sum                                  provider
 
 Not held here, and why: C6 (no stored refusals: no request keys exist yet). C9 (one database). C10, E6 (pure: codecs and tables of
 decisions have tests of their own; a wrong classification shows as E5, E7 or R1). E9 (any order of evidence: a state machine of
-its own; here each order that a seed makes is judged). E12 (the simulator's port asserts it). E16 (nothing is scheduled yet).
-W2, W3 of webhooks, A2, A3 (not built yet). W4 (forged callbacks show as R1; repeated ones as L7, E8). S2, S4, S5 (not of a run).
+its own; here each order that a seed makes is judged). E12 (the simulator's port asserts it).
+W4 (forged callbacks show as R1; repeated ones as L7, E8). S2, S4, S5 (not of a run).
 R2 (a run that loses its database's tail starts a new auditor: what is gone is what this one is about). The derivation of a base
 from its reference is not recomputed; that one reference always has one base is C1.
 """
@@ -47,29 +50,36 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from disburse.simulation.auditor import books, changes, history, lives, provider, schema
+from disburse.simulation.auditor import books, changes, history, hooks, lives, provider, registries, rules, schema
+from disburse.simulation.auditor.hooks import Endpoint
+from disburse.simulation.auditor.registries import File
 from disburse.simulation.auditor.rows import READ, Memory, News
+from disburse.simulation.auditor.rulebook import Rulebook
 from disburse.simulation.auditor.truths import BookEntry, Exchange, Fetch, Violation
 
-__all__ = ["Auditor", "BookEntry", "Exchange", "Fetch", "Violation"]
+__all__ = ["Auditor", "BookEntry", "Exchange", "Fetch", "Rulebook", "Violation"]
 
 
 class Auditor:
-    """Judges one run. Call `after_commit` once before anything happens: what stands then is where its memory begins.
+    """Judges one run. `endpoints`: the webhook receivers there are; `files`: files of payouts. Call `after_commit` once before anything happens: what stands then is where its memory begins.
 
     `fetch`: see `Fetch`; on a connection of its own, outside any transaction, one call at a time.
     `absence`: seconds between two not-founds that prove absence, by connector. `repeats`: for how many seconds after its first
     arrival a provider takes the same order again without harm, by connector; one that is not named never does.
-    `books_of`: connectors whose books will be shown; None: all. `canaries`: texts that must stand in no row.
+    `books_of`: connectors whose books will be shown; None: all. `canaries`: texts that must stand in no row. `rulebook`: what
+    merchants with rules asked for and what persons said; None: nobody has rules.
     `clock`: what the database's clock shows, for leases. `two_step`: connectors whose providers make an operation before they execute it.
     """
 
     def __init__(
         self, fetch: Fetch, *, absence: Mapping[str, float] | None = None, repeats: Mapping[str, float] | None = None,
         books_of: Collection[str] | None = None, canaries: Collection[str] = (), clock: Callable[[], datetime] | None = None,
-        two_step: Collection[str] = (),
+        two_step: Collection[str] = (), rulebook: Rulebook | None = None,
     ) -> None:  # fmt: skip
         self._fetch = fetch
+        self._rulebook = rulebook
+        self.endpoints: list[Endpoint] = []
+        self.files: list[File] = []
         self._absence = dict(absence or {})
         self._repeats = dict(repeats or {})
         self._books_of = books_of
@@ -87,13 +97,26 @@ class Auditor:
         if not (news.fresh or news.changed or news.gone):
             return []
         found = chain(self._at_any_time(self._memory, news), self._of_a_commit(news) if begun else ())
+        if self._rulebook is not None and self.files:
+            found = chain(found, registries.of_commit(self._memory, news, self._rulebook, self.files))
         return list(dict.fromkeys(found))
 
     def received(self, order: BookEntry) -> list[Violation]:
         """An order that could move money has just arrived at a provider: what is wrong with that. Reads nothing."""
         found = list(provider.order(self._memory, order, self._first, self._repeats))
+        if self._rulebook is not None:
+            found += rules.order(self._memory, self._rulebook, order)
         self._first.setdefault((order.connector, order.key), order.at)
         return found
+
+    def told(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> list[Violation]:
+        """A message has just arrived at a webhook receiver: what is wrong with that. Reads nothing."""
+        return list(hooks.arrival(self._memory, endpoint, headers, body))
+
+    def untold(self) -> int:
+        """How many events are still to come to receivers that nobody stopped."""
+        left = [one for one in self.endpoints if not hooks.stopped(self._memory, one)]
+        return sum(len(hooks.missing(self._memory, one)) for one in left)
 
     async def in_full(
         self, book: Sequence[BookEntry], histories: Sequence[Exchange], *, converged: bool, may_stay: Collection[str] = (),
@@ -108,6 +131,9 @@ class Auditor:
         last = await self.after_commit()
         afresh = Memory()
         news = afresh.take(await self._fetch(READ, afresh.since))
+        rulebook = self._rulebook
+        if rulebook is not None:
+            may_stay = [*may_stay, *rules.waits(afresh, rulebook)]
         excuses = provider.Excuses(lied_about, may_stay)
         found = chain(
             last,
@@ -116,8 +142,11 @@ class Auditor:
             books.set_aside(afresh),
             provider.compare(afresh, book, self._books_of, excuses, converged=converged),
             provider.ended(afresh, excuses, now) if converged else (),
+            rules.left_lying(afresh, rulebook) if converged and rulebook is not None else (),
+            hooks.at_the_end(afresh, self.endpoints) if converged else (),
             history.compare(afresh, histories),
             await schema.stands(self._fetch),
+            await registries.at_the_end(afresh, self._fetch, self.files) if converged and self.files else (),
         )
         return list(dict.fromkeys(found))
 
@@ -136,6 +165,11 @@ class Auditor:
             if payout is not None:
                 yield from books.of_payout(memory, payout)
                 yield from lives.of_payout(memory, payout, self._absence)
+                if self._rulebook is not None:
+                    yield from rules.of_payout(memory, self._rulebook, payout)
+        if self._rulebook is not None:
+            for merchant in {number: None for _, number in news.merchants()}:
+                yield from rules.limits(memory, self._rulebook, merchant)
         for table, text in news.texts:
             if any(canary in text for canary in self._canaries):
                 yield Violation("S1", f"a row of {table} holds what only the vault may")

@@ -84,7 +84,7 @@ def _final(one: Exchange, payout: Row | None) -> Iterator[Violation]:
 
 
 def _stays_final(memory: Memory, histories: Sequence[Exchange]) -> Iterator[Violation]:
-    """W5: whoever asks after a final word was told is told that word."""
+    """W5: whoever asks after a final word was told is told that word, or one that says more: paid, then returned."""
     shown: dict[tuple[str, str], list[Exchange]] = {}
     for one in histories:
         payout = _found(memory, one)
@@ -93,7 +93,11 @@ def _stays_final(memory: Memory, histories: Sequence[Exchange]) -> Iterator[Viol
     for (name, surface), some in shown.items():
         ends = [one for one in some if one.status in FINAL_WORDS.get(surface, {}) and one.told is not None]
         for end in sorted(ends, key=lambda one: one.told or 0)[:1]:
-            later = [one for one in some if one.asked >= (end.told or 0) and one.status != end.status]
+            true_of = FINAL_WORDS[surface]
+            later = [
+                one for one in some
+                if one.asked >= (end.told or 0) and not true_of.get(one.status or "", frozenset([""])) <= true_of[end.status or ""]
+            ]  # fmt: skip
             if later:
                 yield Violation("W5", f"{_who(end)} and was shown {end.status}, then {later[0].status}", name)
 
