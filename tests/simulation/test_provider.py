@@ -64,7 +64,7 @@ def test_another_sum_is_paid(bare: Bare, ordered: str, moved: str) -> None:
         order = provider.take("k", ordered, "RUB", "1111")
         assert [entry.amount for entry in (*provider.received, *provider.book)] == sums
         assert provider.amount_shown(order) == sums[-1]
-        assert provider.may_still_come("k") is not names  # a wrong sum does not come back as well
+        assert provider.will_be(order) == ("paid" if names else "returned")  # a wrong sum does not come back as well
 
 
 @pytest.mark.parametrize("promise", [ABSENT, GUARDED])
