@@ -21,7 +21,8 @@ from disburse.operations.registry_apply import Applier
 from disburse.operations.registry_rules import Terms
 from disburse.workers.pace import Pace
 
-LOOK_S: Final = 1.0
+LOOK_S: Final = 3.0
+"""Whoever applied a registry waits so long for its first payout; every worker asks as often, at every bucket."""
 TURN_S: Final = 3.0
 """So long one registry is applied before the next has its turn."""
 LOOKS: Final = 100
