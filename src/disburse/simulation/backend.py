@@ -7,6 +7,7 @@ The simulated time is the database's clock as well: a function of the same name 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from datetime import datetime
@@ -113,8 +114,8 @@ class Backend:
             await self._app.fetchval("SELECT set_config('simulated.now', $1, false)", now.isoformat())
             self._clock_shows = now
         if method == "copy":
-            table, records, columns, schema = values
-            return await self._app.copy_records_to_table(table, records=records, columns=columns, schema_name=schema)
+            table, content, columns, schema, written = values
+            return await self._app.copy_to_table(table, source=io.BytesIO(content), columns=columns, schema_name=schema, format=written)
         return await getattr(self._app, method)(sql, *values)
 
 

@@ -39,13 +39,13 @@ async def set_up(day: Day, house: House, clerk: Process) -> None:
     stream = day.streams["registries"]
     text, good, rows = _file(stream)
     persons = stream.choice((0, 0, 1, 2))
-    policies = json.dumps([["any", "RUB", sum(good) - 1, persons]]) if persons else "[]"
+    policies = json.dumps([["any", "RUB", max(good), persons]]) if persons else "[]"
     made = await add_merchant(
         house.database, house.world, house.vault, name="files", login="files@example.com", actor="operator:clerk", pci_dss=True,
         settings={"policies": policies},
     )  # fmt: skip
     merchant = made.merchant
-    file = File(merchant.merchant_id, good, rows, persons)
+    file = File(merchant.merchant_id, good, rows, persons, max(good))
     day.files.append(file)
     tops = [(int(sum(good) * stream.choice((0.5, 1.0, 1.0))), 0.0), (2 * sum(good), stream.uniform(0, day.knobs.safety_s))]
     for place, (minor, at) in enumerate(tops):

@@ -153,9 +153,9 @@ class SimConnection:
     async def executemany(self, sql: str, rows: Any) -> None:
         await self._put("executemany", sql, (rows,))
 
-    async def copy_records_to_table(self, table: str, *, records: Any, columns: Any, schema_name: str) -> None:
-        """COPY, which is a statement like any other here."""
-        await self._put("copy", "COPY", (table, list(records), list(columns), schema_name))
+    async def copy_to_table(self, table: str, *, source: Any, columns: Any, schema_name: str, format: str) -> None:
+        """COPY, which is a statement like any other here. `source`: where its bytes are read from."""
+        await self._put("copy", "COPY", (table, source.read(), list(columns), schema_name, format))
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, isolation: str, readonly: bool) -> AsyncIterator[None]:

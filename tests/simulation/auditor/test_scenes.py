@@ -213,7 +213,7 @@ async def test_counters_of_files() -> None:
         "registry": "r", "merchant_id": 7, "state": "completed_with_errors", "rows_read": 3, "good": 2, "bad": 1, "held": 0, "made": 2,
         "found": 0, "refused": 0, "given_up": 0, "paid": 1, "failed": 1, "ended": 0,
     }  # fmt: skip
-    memory, file = Memory(), File(7, (1000, 2000), 3, 0, ["r"], {"r": None})
+    memory, file = Memory(), File(7, (1000, 2000), 3, 0, 0, ["r"], {"r": None})
     seen(memory, payouts=[payout("a", "paid"), payout("b", "failed", 2000)])
 
     async def judged(**changes: Any) -> list[str]:

@@ -6,6 +6,7 @@ the same. Of the tables of registries only the counters are read, at the end, to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,7 +27,7 @@ _PAID: Final = ("paid", "returned")
 class File:
     """One file of one merchant. `good`: amounts (minor units) of rows that can be paid; `rows`: how many lines it has in all.
 
-    `persons`: how many must agree by the merchant's policies. `known`: registries that were planned of it, by what programs were told;
+    `persons`: how many must agree to more than `above` minor units, by the merchant's policies. `known`: registries that were planned of it, by what programs were told;
     `applied`: those that were told to be under way.
     """
 
@@ -34,6 +35,7 @@ class File:
     good: tuple[int, ...]
     rows: int
     persons: int
+    above: int = 0
     known: list[str] = field(default_factory=list)
     applied: dict[str, None] = field(default_factory=dict)
 
@@ -48,7 +50,7 @@ def of_commit(memory: Memory, news: News, book: Rulebook, files: list[File]) -> 
                 yield Violation("A2", "it came of no good row of its merchant's file", row["payout_id"])
             elif len(same) > 1:
                 yield Violation("A3", f"one row of a file became {len(same)} payouts", row["payout_id"])
-        if fresh and not _agreed(book, file):
+        if fresh and sum(one["amount_minor"] for one in _payouts(memory, file)) > file.above and not _agreed(book, file):
             yield Violation("A1", f"a file's rows became payouts, {file.persons} had to agree to that", fresh[0]["payout_id"])
         yield from _ended(memory, news, file)
 
@@ -58,17 +60,21 @@ def _payouts(memory: Memory, file: File) -> list[Row]:
 
 
 def _agreed(book: Rulebook, file: File) -> bool:
-    """Whether enough persons said yes to one registry that was shown with this file's rows and total, and nobody no."""
+    """Whether enough persons said yes to one registry that was shown with rows and a total of this file, and nobody no."""
     if not file.persons:
         return True
-    minor = sum(file.good)
-    facts = (f"{len(file.good)} payouts of", f"{minor // 100}.{minor % 100:02d} RUB")
     for subject in {one.subject: None for one in book.words}:
         words = [one for one in book.words if one.subject == subject and one.taken is not False]
-        yes = {one.person for one in words if one.yes and all(fact in one.shown for fact in facts)}
+        yes = {one.person for one in words if one.yes and _is_of(file, one.shown)}
         if len(yes) >= file.persons and not any(not one.yes and one.taken for one in words):
             return True
     return False
+
+
+def _is_of(file: File, shown: str) -> bool:
+    """Whether a text shows rows and a total that this file can have: what is held for a question is left out of both."""
+    found = re.search(r"(\d+) payouts of (\d+)\.(\d\d) RUB", shown)
+    return found is not None and int(found[1]) <= len(file.good) and int(found[2] + found[3]) <= sum(file.good)
 
 
 def _ended(memory: Memory, news: News, file: File) -> Iterator[Violation]:
@@ -96,17 +102,17 @@ def _counted(memory: Memory, registries: list[Any], file: File) -> Iterator[Viol
     for row in registries:
         where, total = f"registry {row['registry']}", row["good"] + row["bad"] + row["held"]
         dealt = row["made"] + row["found"] + row["refused"] + row["given_up"]
-        if row["registry"] in file.known and (row["rows_read"], row["good"], total) != (file.rows, len(file.good), file.rows):
-            yield Violation("A2", f"{where} has {row['rows_read']} rows and {row['good']} good ones, its file {file.rows} and {len(file.good)}")
+        if row["registry"] in file.known and (row["rows_read"], row["good"] + row["held"], total) != (file.rows, len(file.good), file.rows):
+            yield Violation("A2", f"{where} has {row['rows_read']} rows and {row['good'] + row['held']} good ones, its file {file.rows} and {len(file.good)}")
         over = row["state"] in ("completed", "completed_with_errors")
         if over and (dealt != row["good"] or row["paid"] + row["failed"] + row["ended"] != row["made"] + row["found"]):
             yield Violation("A3", f"{where} is {row['state']}, its counters do not add up")
-        if over and not row["given_up"] and [row["paid"], row["failed"]] != ended:
+        if over and not row["given_up"] and not row["held"] and [row["paid"], row["failed"]] != ended:
             yield Violation("A3", f"{where} counts {row['paid']} paid and {row['failed']} failed, its payouts {ended[0]} and {ended[1]}")
         if not over and row["registry"] in file.applied and not any(one["frozen"] for one in made):
             yield Violation("A3", f"{where} was applied and is {row['state']}")
     if sum(row["made"] for row in registries) != len(made):
         yield Violation("A3", f"registries of merchant {file.merchant} count {sum(row['made'] for row in registries)} payouts made, there are {len(made)}")
-    whole = any(row["registry"] in file.applied and not row["given_up"] for row in registries)
+    whole = any(row["registry"] in file.applied and not row["given_up"] and not row["held"] for row in registries)
     if whole and len(made) != len(file.good):
         yield Violation("A3", f"of {len(file.good)} good rows {len(made)} became payouts")
