@@ -69,7 +69,8 @@ def test_fewer_faults_leave_the_day(kind: str) -> None:
 
 def test_fewer_faults_leave_the_wishes(backend: Backend) -> None:
     """A day without its faults wants the same payouts of the same sums, from the same merchants, and is another day all the same."""
-    seed = next(seed for seed in range(100) if len(draw(Streams(seed)).rates) >= 5)
+    days = ((seed, draw(Streams(seed))) for seed in range(100))  # where money lacks for good, weather decides who gives up
+    seed = next(seed for seed, day in days if len(day.rates) >= 5 and day.patience is None and not day.scenes)
     asked: list[list[tuple[object, ...]]] = []
     traces = []
     for only in (None, ()):
