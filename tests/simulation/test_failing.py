@@ -78,6 +78,7 @@ def test_a_day_without_an_end_is_told(backend: Backend, monkeypatch: pytest.Monk
     assert one(3, backend, QUIET).trace == before.trace
 
 
+@pytest.mark.long
 def test_a_failing_day_is_made_small(backend: Backend) -> None:
     """Of a failing day those faults are left without which it does not fail, and as few payouts as it needs."""
     both = Options(heard=dislikes("the connection broke"), payouts=4, only=("late", "reset"))
@@ -96,6 +97,7 @@ def test_a_failing_day_is_made_small(backend: Backend) -> None:
     assert one(failed.seed, backend, smaller).violations == result.violations
 
 
+@pytest.mark.long
 def test_a_day_that_always_fails_is_made_nothing(backend: Backend) -> None:
     """A day that fails without any fault and with one payout is told as just that."""
     seed = next(seed for seed in range(1000) if 0 < len(draw(Streams(seed)).rates) <= 3)
@@ -159,6 +161,7 @@ def test_what_days_add_up_to() -> None:
     assert summary.empty_cells == [cell for cell in cells() if cell != ("D1", "lost")]
 
 
+@pytest.mark.long
 def test_enough_is_enough(server: Callable[[str], str], template: str) -> None:
     """Days come as they are asked for, in order, and no more are begun once enough of them broke something."""
     urls = server("DATABASE").replace("DATABASE", "{}")
@@ -168,6 +171,7 @@ def test_enough_is_enough(server: Callable[[str], str], template: str) -> None:
     assert [one.seed for one in run(range(10, 13), urls, jobs=1, options=hated, enough=2)] == [10, 11]
 
 
+@pytest.mark.long
 def test_days_side_by_side_are_the_same_days(server: Callable[[str], str], backend: Backend) -> None:
     """Days that several processes live, each on a database of its own, are those that one lives after the other."""
     urls = server("DATABASE").replace("DATABASE", "{}")
