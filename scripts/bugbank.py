@@ -84,6 +84,12 @@ class Bug:
         return self.masked_by is None
 
 
+def soon() -> frozenset[str]:
+    """The names of those that are met within a few simulated days."""
+    lines = (BANK / "soon.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
 def bugs(bank: Path = BANK) -> list[Bug]:
     """Every bug of the bank, in the order of its files' paths. Raises BadBug."""
     found = [read(path) for path in sorted(bank.rglob("*.toml"))]

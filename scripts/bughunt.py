@@ -1,6 +1,6 @@
 """How strong the simulator is: every planted bug is hunted with it, and the seeds that it took are told.
 
-    python -m scripts.bughunt [--seeds N] [--jobs N] [--only NAME ...] [--spread N] [--json FILE]
+    python -m scripts.bughunt [--seeds N] [--jobs N] [--only NAME ...] [--soon] [--json FILE]
 
 Each bug goes into a scratch copy of the sources (`scripts/bugbank.py`), and `disburse simulate` lives one seed after another there
 until one breaks something. Ends 0 when every bug that counts was caught. Lives here: the hunt; no bug and no judgement.
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.bugbank import BUG, Bug, bugs, planted
+from scripts.bugbank import BUG, Bug, bugs, planted, soon
 
 _HOUR: Final = 3600.0
 
@@ -69,14 +69,14 @@ def main() -> int:
     words.add_argument("--seeds", type=int, default=400, help="seeds a bug at most")
     words.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bugs at a time")
     words.add_argument("--only", nargs="*", default=[], help="these bugs alone")
-    words.add_argument("--spread", type=int, help="so many bugs, spread over the bank")
+    words.add_argument("--soon", action="store_true", help="only bugs that are met within a few days (bugbank/soon.txt)")
     words.add_argument("--json", type=Path, help="write what was found there")
     chosen = words.parse_args()
     known = [bug for bug in bugs() if bug.counts]
     if chosen.only:
         known = [bug for bug in known if bug.name in chosen.only]
-    if chosen.spread is not None:
-        known = known[:: max(1, len(known) // chosen.spread)][: chosen.spread]
+    if chosen.soon:
+        known = [bug for bug in known if bug.name in soon()]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         catches = []
         for catch in pool.map(lambda bug: hunt(bug, chosen.seeds), known):

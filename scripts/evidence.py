@@ -1,6 +1,6 @@
 """The proof in figures: seeds, determinism, planted bugs and chaos, each run here and now, and `docs/evidence.md` made of them.
 
-    python -m scripts.evidence [--seeds N] [--again N] [--bugs N] [--bug-seeds N] [--chaos SECONDS] [--beside] [--write]
+    python -m scripts.evidence [--seeds N] [--again N] [--soon] [--bug-seeds N] [--chaos SECONDS] [--beside] [--write]
 
 Lives here: what is run with which numbers, and the page. `make prove` runs it with the numbers of every change, `make soak` with
 those of a night. Ends 0 only if every part did. With `--write` the page is made anew, with the commit it is about.
@@ -73,11 +73,11 @@ SOMETIMES: Final = (
 """What has to happen now and then, or else the days are too gentle."""
 
 
-def _bugs(proof: Proof, bugs: int | None, seeds: int, jobs: int) -> None:
+def _bugs(proof: Proof, soon: bool, seeds: int, jobs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="disburse-evidence-") as folder:
         told = Path(folder) / "bugs.json"
         command = [sys.executable, "-m", "scripts.bughunt", "--seeds", str(seeds), "--jobs", str(jobs), "--json", str(told)]
-        command += ["--spread", str(bugs)] if bugs is not None else []
+        command += ["--soon"] if soon else []
         subprocess.run(command, check=False)
         proof.bugs = json.loads(told.read_text())
     proof.wrong += [f"the planted bug {one['name']} was not caught" for one in proof.bugs if not one["caught"] and one["wanted"]]
@@ -96,14 +96,14 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="evidence", description="Run the proofs and write their figures down.")
     words.add_argument("--seeds", type=int, default=1500)
     words.add_argument("--again", type=int, default=500, help="so many seeds are lived a second time")
-    words.add_argument("--bugs", type=int, help="so many of the planted bugs, spread over the bank; all without it")
+    words.add_argument("--soon", action="store_true", help="only the planted bugs that are met within a few days; all without it")
     words.add_argument("--bug-seeds", type=int, default=200)
     words.add_argument("--chaos", type=int, default=300, help="seconds; 0: none")
     words.add_argument("--beside", action="store_true", help="chaos runs beside the rest, which leaves it a core")
     words.add_argument("--write", action="store_true", help="make docs/evidence.md anew")
     chosen = words.parse_args()
     proof, jobs = Proof(), max(1, CORES - 1) if chosen.beside else CORES
-    parts: list[tuple[str, Callable[[], None]]] = [("seeds", lambda: _seeds(proof, chosen.seeds, chosen.again, jobs)), ("bugs", lambda: _bugs(proof, chosen.bugs, chosen.bug_seeds, jobs))]
+    parts: list[tuple[str, Callable[[], None]]] = [("seeds", lambda: _seeds(proof, chosen.seeds, chosen.again, jobs)), ("bugs", lambda: _bugs(proof, chosen.soon, chosen.bug_seeds, jobs))]
     if chosen.chaos:
         parts.append(("chaos", lambda: _chaos(proof, chosen.chaos)))
     beside = [parts.pop()] if chosen.chaos and chosen.beside else []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bugbank import BANK, MOST_LINES, PACKAGE, SOURCE, BadBug, Bug, applied, bugs, planted, read, run_on
+from scripts.bugbank import BANK, MOST_LINES, PACKAGE, SOURCE, BadBug, Bug, applied, bugs, planted, read, run_on, soon
 
 FEWEST = 44
 _ONE = """name = "one"
@@ -49,6 +49,12 @@ def test_what_is_met_elsewhere_is_there(bug: Bug) -> None:
     assert path.startswith("tests/") and re.fullmatch(r"test_\w+", name), place
     assert re.search(rf"^(?:async )?def {name}\(", (BANK.parent / path).read_text(encoding="utf-8"), re.MULTILINE)
     assert len(why.split()) >= 5
+
+
+def test_what_is_hunted_with_every_change_is_there() -> None:
+    """At least 25 bugs are hunted with every change, and each is one that a simulated day is to show."""
+    wanted = {bug.name for bug in bugs() if bug.counts and bug.elsewhere is None}
+    assert len(soon()) >= 25 and soon() <= wanted
 
 
 def test_no_two_bugs_are_the_same() -> None:
