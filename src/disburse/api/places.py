@@ -1,4 +1,4 @@
-"""Places for requests that wait: how many may, of all merchants and of one. Lives here: the counting; nothing about what they wait for.
+"""Places for requests that wait: how many may, of all merchants and of one, and for how long. Lives here: the counting; nothing about what they wait for.
 
 A request that waits holds nothing but memory, so there may be many; but not as many as somebody likes to open.
 """
@@ -16,6 +16,10 @@ from disburse.protocols.rest_problems import Refused
 MOST: Final = 500
 MOST_OF_ONE: Final = 50
 """Requests that wait, of all merchants and of one, in this process."""
+STREAM_S: Final = 50.0
+"""A stream ends by itself: the server gives no answer longer than a minute."""
+BEAT_S: Final = 15.0
+"""After so long without anything new a stream says that it is alive, so that nobody on the way takes it for dead."""
 
 
 class Places:

@@ -10,17 +10,13 @@ from typing import Final
 
 import msgspec
 
-from disburse.api.places import Places
+from disburse.api.places import BEAT_S, STREAM_S, Places
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.protocols.rest_registry_messages import Registry
 
 LOOK_S: Final = 1.0
-STREAM_S: Final = 50.0
-"""A stream ends by itself: the server gives no answer longer than a minute."""
-BEAT_S: Final = 15.0
-"""After so long without a change a stream says that it is alive, so that nobody on the way takes it for dead."""
 
 
 class Progress:

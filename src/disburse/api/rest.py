@@ -24,9 +24,9 @@ from disburse.api import rest_words as words
 from disburse.api.allowance import Allowances, Standing
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
-from disburse.api.places import Places
+from disburse.api.places import STREAM_S, Places
 from disburse.api.rest_api_keys import ApiKeyDesk
-from disburse.api.rest_events import STREAM_S, EventDesk
+from disburse.api.rest_events import EventDesk
 from disburse.api.rest_orders import (
     DETAILS,
     actor_of,

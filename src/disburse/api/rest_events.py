@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from disburse.api.places import Places
+from disburse.api.places import BEAT_S, STREAM_S, Places
 from disburse.domain.merchant import Merchant
 from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.events import Told, read_events, wait_for_events
@@ -19,10 +19,6 @@ from disburse.protocols.rest_event_messages import Events, EventsAsked, StreamAs
 from disburse.protocols.rest_routes import Route
 from disburse.protocols.wire import EVENT_STREAM, WireAnswer, WireRequest
 
-STREAM_S: Final = 50.0
-"""A stream ends by itself: the server gives no answer longer than a minute."""
-BEAT_S: Final = 15.0
-"""After so long without an event a stream says that it is alive, so that nobody on the way takes it for dead."""
 _PAGE: Final = 200
 _READ_WITHIN_S: Final = 6.0
 

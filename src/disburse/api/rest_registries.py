@@ -16,9 +16,9 @@ import msgspec
 from disburse.api.allowance import Allowances
 from disburse.api.kernel import Why
 from disburse.api.lateness import Within
-from disburse.api.places import Places
+from disburse.api.places import STREAM_S, Places
 from disburse.api.registry_files import BadFile, How, plan_file
-from disburse.api.registry_progress import STREAM_S, Progress
+from disburse.api.registry_progress import Progress
 from disburse.api.rest import ANSWER_WITHIN_S, PROBLEMS, Stands, with_headers
 from disburse.api.rest_orders import actor_of
 from disburse.domain.merchant import Merchant
