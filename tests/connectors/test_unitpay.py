@@ -249,17 +249,47 @@ async def test_a_refusal_of_an_id_that_is_known_is_not_believed(serve: Serve, bo
     assert [call_of(request).method for request in server.requests] == ["massPayment", "massPaymentStatus"]
 
 
-@pytest.mark.parametrize("then", [http(error(-32602)), http(error(777)), http(b"<html>", 502), b"", http(result("success", transactionId="x"))])
+@pytest.mark.parametrize("then", [http(error(-32602)), http(error(777)), http(error(103), 404)])
 async def test_a_refusal_stands_where_nothing_is_known(serve: Serve, then: bytes) -> None:
-    """Whatever else the confirming question comes to, the first and only order was refused by a listed code."""
+    """The provider answers that it has nothing to show under the id: the first and only order was refused by a listed code."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
-        return await says(http(error(103)) if number == 1 else then, then=bool(then))(number, writer)
+        return await says(http(error(103)) if number == 1 else then)(number, writer)
 
     server = await serve(answer)
     async with upstream(server.url) as up:
         assert await up.connector.submit(order()) == Rejected(TABLE[103].reason, elsewhere=True)
         assert up.alerts.told == []
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "then",
+    [http(error(-32603)), http(error(-32000)), http(error(201)), http(error(-32602), 502), http(b"<html>", 502), b"",
+     http(result("success", transactionId="x")), http(result("new"))],
+)  # fmt: skip
+async def test_a_refusal_that_cannot_be_confirmed_is_doubt(serve: Serve, then: bytes) -> None:
+    """Nobody tells whether the provider knows the id: the copy that was refused may be a gateway's, and the first one paid."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        return await says(http(error(103)) if number == 1 else then, then=number == 1 or bool(then))(number, writer)
+
+    server = await serve(answer)
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == Unknown("refused with 103, and nobody told whether the id is known")
+    assert [call_of(request).method for request in server.requests] == ["massPayment"] + ["massPaymentStatus"] * 2
+
+
+async def test_a_refusal_is_asked_about_twice(serve: Serve) -> None:
+    """The first question meets a gateway's error, the second is answered: that is enough."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> bool:
+        said = {1: http(error(103)), 2: http(b"<html>", 502), 3: http(error(-32602))}
+        return await says(said[number])(number, writer)
+
+    server = await serve(answer)
+    async with upstream(server.url) as up:
+        assert await up.connector.submit(order()) == Rejected(TABLE[103].reason, elsewhere=True)
 
 
 @pytest.mark.parametrize("code", [3200, 32000, -3200])

@@ -30,7 +30,7 @@ from disburse.connectors.kind import (
     fees_by_rail,
 )
 from disburse.connectors.transport import MOST_BYTES, HttpTransport
-from disburse.connectors.unitpay_reading import Reading, read_order_answer, read_status_answer
+from disburse.connectors.unitpay_reading import Reading, read_order_answer, read_status_answer, shows_nothing
 from disburse.connectors.unitpay_simulator import simulate
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.money import BadAmount, Money, read_amount
@@ -45,6 +45,9 @@ RAILS: Final = (Rail.CARD, Rail.SBP, Rail.WEBMONEY, Rail.USDT)
 
 KEY_REST_S: Final = 60.0
 """After our key was refused no order is sent for so long: it would be refused too, and a provider may lock us out."""
+
+_LOOKS: Final = 2
+"""How often an id is asked about that was refused: the first question may meet a connection that just broke."""
 
 _PROBE_SUM: Final = "1.00"
 _LOOPBACK: Final = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
@@ -128,20 +131,24 @@ class UnitPayConnector:
         return reading.outcome
 
     async def _confirmed(self, refusal: Reading, end_to_end_id: str, ends: float) -> Reading:
-        """A refusal by code, unless the provider knows the id all the same.
+        """A refusal by code, once the provider shows nothing under the id; doubt where it cannot be asked.
 
         The page: in the answer to a repeat such a code proves nothing, since the provider may look at balance or limits before
         it looks the id up. We send once; but a gateway may repeat a GET by itself, and a database that was restored may have
         forgotten that it sent. The first copy would then be paid, and the second refused for want of the money it cost.
         """
-        left_s = ends - self._clock.monotonic()
-        answer = await self._ask(unitpay.MassPaymentStatus(self._credentials(), end_to_end_id), left_s)
-        if not isinstance(answer, WireAnswer):
-            return refusal
-        known = read_status_answer(answer, Question(end_to_end_id, None, left_s))
-        if isinstance(known.finding, Settled | Accepted | Rejected):
-            return replace(known, alert="refused_and_known", code=refusal.code)
-        return refusal
+        message = unitpay.MassPaymentStatus(self._credentials(), end_to_end_id)
+        for looks_left in range(_LOOKS, 0, -1):
+            left_s = (ends - self._clock.monotonic()) / looks_left
+            answer = await self._ask(message, left_s)
+            if not isinstance(answer, WireAnswer):
+                continue
+            known = read_status_answer(answer, Question(end_to_end_id, None, left_s))
+            if isinstance(known.finding, Settled | Accepted | Rejected):
+                return replace(known, alert="refused_and_known", code=refusal.code)
+            if shows_nothing(answer):
+                return refusal
+        return replace(refusal, finding=Unknown(f"refused with {refusal.code}, and nobody told whether the id is known"))
 
     async def inquire(self, question: Question) -> Finding:
         """massPaymentStatus, by our id."""

@@ -25,6 +25,7 @@ from disburse.protocols.unitpay import ErrorAnswer, PayoutResult, ResultAnswer, 
 from disburse.protocols.wire import WireAnswer
 
 _CURRENCY: Final = "RUB"
+_OTHER_MATTERS: Final = frozenset((-32603, -32000, 201))
 _HIDDEN: Final = frozenset("*xX•.…")
 """What stands for a character in a number that is shown masked."""
 
@@ -74,6 +75,24 @@ def read_status_answer(answer: WireAnswer, question: Question) -> Reading:
             return Reading(Unknown(why))
 
 
+def shows_nothing(answer: WireAnswer) -> bool:
+    """Whether the answer to a massPaymentStatus says in the provider's own words that it has nothing to show under the id.
+
+    No page names the code of an id that is not known (section 4). So any error will do, but those that speak of another matter:
+    its own fault, our key, money that it could not send. Nobody's silence will, nor a gateway's answer.
+    """
+    match unitpay.decode_answer(answer.body, answer.status):
+        case ErrorAnswer(code=code):
+            return code not in _OTHER_MATTERS and _is_its_own(answer.status)
+        case _:
+            return False
+
+
+def _is_its_own(http_status: int) -> bool:
+    """Whether an error code on this HTTP status is the provider's word, and not a gateway's."""
+    return 200 <= http_status < 300 or 400 <= http_status < 500
+
+
 def _payout(payout: PayoutResult) -> Reading:
     """A result that is about our order, as far as it says."""
     if payout.payout_id is None and payout.transaction_id is None and payout.status in (Status.SUCCESS, Status.ERROR):
@@ -98,7 +117,7 @@ def _refusal(code: int, http_status: int, *, known: bool | None) -> Reading:
     if row is None:
         return Reading(Unknown(f"error {code}, which is not listed"), "unlisted_code", code)
     alert = row.alert if known is None or row.everywhere else None
-    if not (200 <= http_status < 300 or 400 <= http_status < 500):
+    if not _is_its_own(http_status):
         return Reading(Unknown(f"HTTP {http_status} with error {code}"), alert, code)
     if known is False and code == UNKNOWN_ID:
         return Reading(NotFound(f"error {code}"))
