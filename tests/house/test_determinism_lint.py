@@ -84,9 +84,10 @@ SQL_OF_ITS_OWN = re.compile(
 )
 THE_DATABASES_CLOCK = [
     ("simulation/backend.py", ""), ("simulation/backend.py", ""), ("storage/database.py", "Transaction.database_now"),
-    ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/payouts.py", "due"),
+    ("storage/payouts.py", "by_id_now"), ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/statement.py", ""),
+    ("storage/unit.py", "Unit.lock"),
 ]  # fmt: skip
-"""Leases read the database's clock, through this one port (design.md section 1, idea 5); the simulator puts its own in its place."""
+"""Whatever is decided by a time is decided by the database's clock (decision 18), read by this one name; the simulator puts its own in its place."""
 
 
 def _own_will(source: Source) -> Iterator[str]:
@@ -99,7 +100,7 @@ def _own_will(source: Source) -> Iterator[str]:
 
 
 def test_sql_is_told_the_time() -> None:
-    """No statement reads a clock, draws a number or makes an id; the leases' one reading is where it is said to be."""
+    """No statement reads a clock, draws a number or makes an id; the database's clock is read where it is said to be."""
     found = [(source.path, owner) for source in sources() for owner in _own_will(source)]
     assert found == THE_DATABASES_CLOCK
 

@@ -204,7 +204,7 @@ def test_the_check_of_values(code: str, caught: bool) -> None:
 
 # --- one bucket a statement --------------------------------------------------------------------------------------
 
-REPORTS = ("storage/verify", "storage/reports", "cli/", "simulation/auditor/", "simulation/day.py", "simulation/persons.py")
+REPORTS = ("storage/verify", "storage/reports", "cli/", "simulation/auditor/", "simulation/day.py", "simulation/nights.py", "simulation/persons.py")
 """Reports look at all buckets, on a snapshot, off the hot path."""
 
 WITHOUT_BUCKET = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -32,8 +32,24 @@ SANDBOX = Route("sandbox", frozenset({"card", "sbp"}), frozenset({"RUB"}), sandb
 OTHER = Route("other", frozenset({"card"}), frozenset({"RUB"}))
 
 
+class _Off:
+    """A session with a database whose clock shows another time."""
+
+    def __init__(self, connection: Any, off: timedelta) -> None:
+        self._connection, self._time = connection, f"(clock_timestamp() + interval '{off.total_seconds()} s')"
+
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(self._connection, name)
+        if name not in ("fetch", "fetchrow", "fetchval", "execute"):
+            return asked
+        return lambda sql, *values: asked(sql.replace("clock_timestamp()", self._time), *values)
+
+
 class Shop:
-    """Operations on one bucket, each call a transaction of its own; `hopeful`: as doors and workers run them, else carefully."""
+    """Operations on one bucket, each call a transaction of its own; `hopeful`: as doors and workers run them, else carefully.
+
+    `off`: by how much the database's clock is ahead of the true one.
+    """
 
     def __init__(
         self, database: Database, world: World, *, shard: int = 0, routes: Sequence[Route] = (SANDBOX,), hopeful: bool = False
@@ -41,10 +57,21 @@ class Shop:
         self.database, self.world, self.shard, self.routes = database, world, shard, list(routes)
         self.hopeful = hopeful
         self.two_step = False  # whether what is heard comes from a two-step provider
+        self.off = timedelta()
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run a writing operation in a transaction."""
-        return await self.database.run(work, hope=Hope() if self.hopeful else None)
+        return await self.run(work, hope=Hope() if self.hopeful else None)
+
+    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, hope: Hope | None = None) -> T:
+        """Run a transaction, by the clock that the database has in this shop."""
+
+        async def told(tx: Transaction) -> T:
+            if self.off:
+                tx.connection = _Off(tx.connection, self.off)
+            return await work(tx)
+
+        return await self.database.run(told, hope=hope)
 
     def now(self) -> datetime:
         return self.world.clock.now()
@@ -60,7 +87,7 @@ class Shop:
                 unit.post([top_up(number, currency, money, self.new_id())], self.now(), "test")
             await unit.write()
 
-        await self.database.run(work)
+        await self.run(work)
         return number
 
     def draft(
@@ -92,10 +119,10 @@ class Shop:
         return await self.write(lambda tx: payouts.execute(tx, self.shard, acts))
 
     async def cancel(self, *acts: Act) -> list[Any]:
-        return await self.database.run(lambda tx: payouts.cancel(tx, self.shard, acts))
+        return await self.run(lambda tx: payouts.cancel(tx, self.shard, acts))
 
     async def expire(self, *acts: Act) -> list[Any]:
-        return await self.database.run(lambda tx: payouts.expire(tx, self.shard, acts))
+        return await self.run(lambda tx: payouts.expire(tx, self.shard, acts))
 
     async def claim(self, payout: Payout, number: int = 1, *, owner: str = "worker-a", lease_s: float = 30) -> Opened | None:
         one = Claim(payout.payout_id, number, payout.merchant_id, owner, lease_s, self.now())
@@ -139,15 +166,15 @@ class Shop:
         )  # fmt: skip
 
     async def remember(self, *commands: Remember) -> list[Remembered]:
-        return await self.database.run(lambda tx: two_steps.remember(tx, self.shard, commands))
+        return await self.run(lambda tx: two_steps.remember(tx, self.shard, commands))
 
     async def ask(self, payout: Payout, number: int = 1, *, jitter: float = 1.0) -> ToAsk | None:
         """Take an attempt's next question."""
         one = Ask(payout.payout_id, number, payout.merchant_id, jitter)
-        return (await self.database.run(lambda tx: attempts.take_questions(tx, self.shard, [one])))[0]
+        return (await self.run(lambda tx: attempts.take_questions(tx, self.shard, [one])))[0]
 
-    async def due(self, *, at: datetime | None = None, limit: int = 500) -> list[tuple[UUID, int, int]]:
-        found = await self.database.run(lambda tx: stored.due(tx, self.shard, at or self.now(), limit))
+    async def due(self, limit: int = 500) -> list[tuple[UUID, int, int]]:
+        found = await self.run(lambda tx: stored.due(tx, self.shard, limit))
         return [(one.payout.payout_id, one.attempt.number, one.payout.merchant_id) for one in found]
 
     async def run_twice(self, work: Callable[[Transaction], Awaitable[T]]) -> tuple[T, T]:
@@ -161,7 +188,7 @@ class Shop:
                 raise ConnectionResetError("the answer to COMMIT did not come")
             return results[-1]
 
-        await self.database.run(work_and_break)
+        await self.run(work_and_break)
         first, second = results
         return first, second
 
@@ -182,17 +209,17 @@ class Shop:
 
     async def attempt(self, payout: Payout, number: int = 1) -> Attempt:
         """One attempt as it stands."""
-        found = await self.database.run(lambda tx: stored.attempts_of(tx, self.shard, payout.payout_id))
+        found = await self.run(lambda tx: stored.attempts_of(tx, self.shard, payout.payout_id))
         return found[number - 1]
 
     async def database_now(self) -> datetime:
-        return await self.database.run(lambda tx: tx.database_now())
+        return await self.run(lambda tx: tx.database_now())
 
     async def read(self, payout: Payout) -> Payout:
-        return (await self.database.run(lambda tx: stored.by_id(tx, self.shard, [payout.payout_id])))[payout.payout_id]
+        return (await self.run(lambda tx: stored.by_id(tx, self.shard, [payout.payout_id])))[payout.payout_id]
 
     async def attempts(self, payout: Payout) -> list[str]:
-        found = await self.database.run(lambda tx: stored.attempts_of(tx, self.shard, payout.payout_id))
+        found = await self.run(lambda tx: stored.attempts_of(tx, self.shard, payout.payout_id))
         return [str(attempt.state) for attempt in found]
 
     async def balances(self, merchant: int) -> dict[str, int]:
@@ -205,4 +232,4 @@ class Shop:
         return [row[0] for row in rows]
 
     async def rows(self, sql: str, *values: Any) -> list[Any]:
-        return await self.database.run(lambda tx: tx.fetch(sql, *values))
+        return await self.run(lambda tx: tx.fetch(sql, *values))

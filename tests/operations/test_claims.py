@@ -13,7 +13,7 @@ from disburse.domain.outcomes import Accepted, NotSent, Rejected, Settled, Unkno
 from disburse.domain.payout import PayoutState
 from disburse.domain.ports import World
 from disburse.domain.routing import Route
-from disburse.domain.schedule import ASKED_ANEW, ask_in_s
+from disburse.domain.schedule import ASKED_ANEW, ask_in_s, try_again_in_s
 from disburse.operations import attempts, questions
 from disburse.operations.attempts import FROZEN_REST, Ask, Claim, Opened, request_digest
 from disburse.storage import payouts as stored
@@ -209,13 +209,13 @@ async def test_leases_read_the_databases_clock(database: Database, world: World,
 async def test_what_waits_longest_is_first(shop: Shop) -> None:
     """Due attempts come in the order of their time, none before it, and no more than asked for."""
     await shop.merchant(1, money=9000)
-    start = shop.now()
-    drafts = [replace(shop.draft(1, f"r{n}"), at=start + timedelta(seconds=n)) for n in (3, 1, 2, 9)]
-    made = [found.payout.payout_id for found in await shop.create(*drafts)]
-    later = start + timedelta(seconds=3)
-    assert [one[0] for one in await shop.due(at=later)] == [made[1], made[2], made[0]]
-    assert [one[0] for one in await shop.due(at=later, limit=1)] == [made[1]]
-    assert await shop.due(at=start) == []
+    made = [(await shop.paid_out(1)).payout_id for _ in range(4)]
+    for payout, seconds in zip(made, (-10, -30, -20, 9), strict=True):
+        await shop.rows("UPDATE attempts SET due_at = clock_timestamp() + $2 WHERE payout_id = $1 RETURNING 1", payout, timedelta(seconds=seconds))
+    assert [one[0] for one in await shop.due()] == [made[1], made[2], made[0]]
+    assert [one[0] for one in await shop.due(limit=1)] == [made[1]]
+    shop.off = timedelta(seconds=-60)
+    assert await shop.due() == []
 
 
 # --- questions ---
@@ -291,13 +291,13 @@ async def test_a_question_is_put_by_one(shop: Shop) -> None:
 
 @pytest.mark.parametrize("years, due", [(10, True), (0, False)])
 async def test_a_wrong_clock_postpones_nothing_for_years(shop: Shop, years: int, due: bool) -> None:
-    """A second try whose time a worker wrote whose clock was years ahead is due; one that rests for a minute is not."""
+    """A second try whose time was written while the database's clock was years ahead is due; one that rests for a minute is not."""
     await shop.merchant(1, money=5000)
     opened = await shop.opened(await shop.paid_out(1))
     await shop.hear_of(opened, NotSent("refused"))
     at = shop.now() + timedelta(days=365 * years, minutes=1)
     await shop.rows("UPDATE attempts SET due_at = $1 WHERE number = 2 RETURNING 1", at)
-    found = await shop.database.run(lambda tx: stored.due(tx, 0, shop.now(), 9))
+    found = await shop.database.run(lambda tx: stored.due(tx, 0, 9))
     assert [(one.payout.payout_id, one.attempt.number) for one in found] == [(opened.payout.payout_id, 2)] * due
 
 
@@ -326,19 +326,24 @@ async def test_a_question_whose_commit_was_not_heard_of_is_put(shop: Shop) -> No
     assert first[0] is not None and second[0] is not None
 
 
-async def test_a_clock_that_was_years_ahead_delays_nothing(shop: Shop) -> None:
-    """What a door or worker wrote while its clock was wrong is claimed, and asked about, as soon as somebody looks."""
+OFF = [timedelta(minutes=13), timedelta(minutes=-13), timedelta(days=3650), timedelta(days=-3650)]
+
+
+@pytest.mark.parametrize("off", OFF, ids=str)
+async def test_a_clock_that_leapt_delays_nothing(shop: Shop, off: timedelta) -> None:
+    """What a door or worker whose clock is off hands in is due, asked about and tried again by the database's clock, neither later nor sooner."""
     await shop.merchant(1, money=5000)
-    years = timedelta(days=3650)
-    payout = (await shop.create(replace(shop.draft(1, "wage"), at=shop.now() + years)))[0].payout
-    assert await shop.due() == [(payout.payout_id, 1, 1)]
-    opened = await shop.opened(payout)
-    await shop.hear(replace(shop.message(opened, Unknown("time-out")), at=shop.now() + years))
-    questions = await shop.database.run(lambda tx: stored.to_ask(tx, 0, shop.now(), 10))
-    assert [one[:3] for one in questions] == [(payout.payout_id, 1, 1)] and await shop.ask(payout) is not None
-    ask_at = (await shop.attempt(payout)).ask_at
-    assert ask_at is not None and ask_at < shop.now() + timedelta(hours=1)
-    assert await shop.ask(payout) is None
+    doubted, refused = [found.payout for found in await shop.create(*[replace(shop.draft(1, name), at=shop.now() + off) for name in "ab"])]
+    assert {one[0] for one in await shop.due()} == {doubted.payout_id, refused.payout_id}
+    await shop.hear(replace(shop.message(await shop.opened(doubted), Unknown("time-out")), at=shop.now() + off))
+    now, attempt = await shop.database_now(), await shop.attempt(doubted)
+    assert attempt.doubt_since is not None and timedelta() <= now - attempt.doubt_since < NEAR
+    assert attempt.ask_at == attempt.doubt_since + timedelta(seconds=ask_in_s(0, accepted=False))
+    for tried in (1, 2, 3):
+        opened = await shop.opened(refused, tried)
+        await shop.hear(replace(shop.message(opened, NotSent("refused")), at=shop.now() + off))
+        rests = (await shop.attempt(refused, tried + 1)).due_at - await shop.database_now()
+        assert rests <= timedelta(seconds=try_again_in_s(tried)) < rests + NEAR
 
 
 async def test_a_doubt_brought_forward_begins_anew(shop: Shop) -> None:

@@ -192,10 +192,10 @@ async def test_an_end_keeps_its_time(shop: Shop, more: Verdict) -> None:
 async def test_doubt_keeps_its_time(shop: Shop) -> None:
     """The books' doubt has a beginning; hearing of the attempt ends it, and nothing said in between moves it."""
     opened = await under_way(shop)
-    message = shop.message(opened, Unknown("time-out"))
-    await shop.hear(message)
+    await shop.hear_of(opened, Unknown("time-out"))
+    began = (await shop.attempt(opened.payout)).doubt_since
     await shop.hear_of(opened, NotFound(), kind="inquiry")
-    assert (await shop.attempt(opened.payout)).doubt_since == message.at
+    assert began is not None and (await shop.attempt(opened.payout)).doubt_since == began
     await shop.hear_of(opened, Accepted("p"), kind="inquiry")
     assert (await shop.attempt(opened.payout)).doubt_since is None
 

@@ -142,15 +142,16 @@ async def test_unknown_commit_counts_once(shop: Shop) -> None:
 
 
 async def test_the_merchants_day(shop: Shop) -> None:
-    """A day is the merchant's: at 21:30 in UTC it is tomorrow in Moscow, and a payout for another day uses that day's limit."""
+    """A day is the merchant's, by the database's clock: at 21:30 in UTC it is tomorrow in Moscow, and a payout for another day uses that day's limit."""
     merchant = await shop.merchant(1, 1_000_000)
     await rule(shop, merchant, limits=[limit("day:RUB", 1000), limit("month:RUB", 5000)], zone="Europe/Moscow")
-    late = replace(shop.draft(merchant, "a", 1000), at=NOON.replace(hour=20, minute=59))
-    tomorrow = replace(shop.draft(merchant, "b", 1000), at=NOON.replace(hour=21, minute=30))
-    scheduled = replace(shop.draft(merchant, "c", 1000), at=NOON, execute_at=NOON + timedelta(days=3))
-    made = await shop.create(late, tomorrow, scheduled)
+    scheduled = replace(shop.draft(merchant, "c", 1000), execute_at=NOON + timedelta(days=3))
+    made, now = [], await shop.database_now()
+    for shows, draft in ((NOON.replace(hour=20, minute=50), shop.draft(merchant, "a", 1000)), (NOON.replace(hour=21, minute=30), shop.draft(merchant, "b", 1000)), (NOON, scheduled)):
+        shop.off = shows - now
+        made += await shop.create(replace(draft, at=shop.now() + timedelta(days=3650)))
     assert [one.payout.state for one in made] == ["queued", "queued", "scheduled"]
-    text((await shop.create(replace(shop.draft(merchant, "d", 1), at=NOON)))[0])
+    text((await shop.create(shop.draft(merchant, "d", 1)))[0])
     days = await shop.rows("SELECT starts_on::text, payouts FROM limit_counters WHERE period = 'day' AND scope = '' ORDER BY 1")
     assert [tuple(row) for row in days] == [("2026-11-22", 1), ("2026-11-23", 1), ("2026-11-25", 1)]
 

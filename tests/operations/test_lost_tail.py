@@ -90,7 +90,7 @@ async def test_what_is_spoken_of_after_it_was_found_due_is_not_sent(shop: Shop) 
     shop.routes = [OTHER, SANDBOX]
     await shop.merchant(1, money=5000)
     payout = await shop.paid_out(1)
-    [found] = await shop.database.run(lambda tx: stored.due(tx, 0, shop.now(), 10))
+    [found] = await shop.database.run(lambda tx: stored.due(tx, 0, 10))
     await shop.hear(told(shop, payout.base, Settled("p")))
     one = [Claim(payout.payout_id, 1, 1, "worker-a", 30, shop.now(), Once(found))]
     assert await shop.write(lambda tx: attempts.claim(tx, 0, one, routes=shop.routes)) == [None]

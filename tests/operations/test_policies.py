@@ -42,9 +42,9 @@ async def digest_of(shop: Shop, payout: Payout) -> bytes:
     return standing.need.digest
 
 
-async def say(shop: Shop, payout: Payout, who: str, *, yes: bool = True, digest: bytes | None = None, later: timedelta = timedelta()) -> Any:
-    command = Say(payout.payout_id, digest or await digest_of(shop, payout), yes, "looked at", shop.now() + later, who)
-    return await shop.database.run(lambda tx: policies.say(tx, shop.shard, command, ENDS))
+async def say(shop: Shop, payout: Payout, who: str, *, yes: bool = True, digest: bytes | None = None) -> Any:
+    command = Say(payout.payout_id, digest or await digest_of(shop, payout), yes, "looked at", shop.now(), who)
+    return await shop.run(lambda tx: policies.say(tx, shop.shard, command, ENDS))
 
 
 def name(result: Any) -> str:
@@ -141,9 +141,11 @@ async def test_times(shop: Shop, merchant: int) -> None:
     for payout in (timed, late):
         await say(shop, payout, ANNA)
     assert name(await say(shop, timed, BORIS)) == "scheduled"
-    assert name(await say(shop, late, BORIS, later=8 * DAY)) == "expired"
-    assert (await shop.expire(shop.act(swept, at=shop.now() + 6 * DAY)))[0].state == "awaiting_approval"
-    assert (await shop.expire(shop.act(swept, at=shop.now() + 8 * DAY)))[0].state == "expired"
+    shop.off = 6 * DAY
+    assert (await shop.expire(shop.act(swept)))[0].state == "awaiting_approval"
+    shop.off = 8 * DAY
+    assert name(await say(shop, late, BORIS)) == "expired"
+    assert (await shop.expire(shop.act(swept)))[0].state == "expired"
     assert await shop.balances(merchant) == {"available": 9_000, "held": 1000, "funding": -10_000}
 
 

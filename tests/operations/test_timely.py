@@ -205,7 +205,8 @@ async def test_only_who_asked_for_it(shop: Shop) -> None:
     assert await spend(shop) == 0
     await shop.execute(shop.act(by_hand))
     await shop.cancel(shop.act(cancelled))
-    await shop.expire(shop.act(expired, at=shop.now() + 2 * DAY))
+    shop.off = 2 * DAY
+    await shop.expire(shop.act(expired))
     assert [row[0] for row in await shop.rows("SELECT payout_id FROM unfunded")] == [stays.payout_id]
 
 

@@ -150,21 +150,21 @@ class Life:
 
     async def claimed(self, payout: Payout, number: int = 1) -> Opened:
         """Find the attempt among those due and claim it."""
-        at = self.house.world.clock.now() + timedelta(seconds=5)
-        assert (payout.payout_id, number, payout.merchant_id) in await self.due(at)
+        at = self.house.world.clock.now()
+        assert (payout.payout_id, number, payout.merchant_id) in await self.due()
         claim = Claim(payout.payout_id, number, payout.merchant_id, "w", 30.0, at)
         (opened,) = await self.desk.claim(self.shard, [claim])
         assert opened is not None
         return opened
 
-    async def due(self, at: Any) -> list[Any]:
+    async def due(self) -> list[Any]:
         found = await self.desk.due(self.shard, 500)
         return [(one.payout.payout_id, one.attempt.number, one.payout.merchant_id) for one in found]
 
     async def told(
-        self, opened: Opened, verdict: Verdict, kind: str = "answer", *, placed: bool = True, ago_s: float = 0
+        self, opened: Opened, verdict: Verdict, kind: str = "answer", *, placed: bool = True
     ) -> Applied:
-        payout, at = opened.payout, self.house.world.clock.now() - timedelta(seconds=ago_s)
+        payout, at = opened.payout, self.house.world.clock.now()
         where = (payout.payout_id, opened.attempt, payout.merchant_id) if placed else None
         return await self.desk.hear(
             Heard(opened.connector, opened.end_to_end_id, kind, verdict, at, "w", payout=where)
@@ -262,13 +262,19 @@ class Life:
 
     async def expiring(self, executed: Payout) -> None:
         desk, old = self.desk, await self.made(None, execute=False)
-        later = old.expires_at + timedelta(seconds=1)
         assert await desk.expiries_due(self.shard, 500) is not None
         acts = [self.desk.act(self.merchant, one.payout_id, "w") for one in (old, executed)]
         early = await desk.expire(self.shard, acts)
         assert [one.state for one in early if isinstance(one, Payout)] == [PayoutState.CREATED, PayoutState.CANCELLED]
-        (expired,) = await desk.expire(self.shard, [replace(acts[0], at=later)])
+        for table in ("payouts", "expiries"):
+            await self.earlier(table, "expires_at", old)
+        (expired,) = await desk.expire(self.shard, [acts[0]])
         assert isinstance(expired, Payout) and expired.state is PayoutState.EXPIRED
+
+    async def earlier(self, table: str, column: str, payout: Payout) -> None:
+        """Let a time that was to come be past."""
+        sql = f"UPDATE {table} SET {column} = {column} - interval '2 days' WHERE shard = $1 AND payout_id = $2"
+        await self.house.database.run(lambda tx: tx.execute(sql, self.shard, payout.payout_id))
 
     async def workers_side(self) -> None:
         lives: list[tuple[list[Verdict], str]] = [
@@ -313,7 +319,8 @@ class Life:
 
     async def questions(self) -> None:
         asked = await self.claimed(await self.made("asked"))
-        await self.told(asked, Unknown("x"), ago_s=60)  # so the first question is due
+        await self.told(asked, Unknown("x"))
+        await self.earlier("attempts", "ask_at", asked.payout)
         waiting = [one for one in await self.desk.questions_due(self.shard, 500) if one[0] == asked.payout.payout_id]
         (question,) = await self.desk.take_questions(self.shard, [Ask(*waiting[0][:3], 1.0)])
         assert question is not None and not question.lapsed

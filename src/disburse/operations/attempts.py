@@ -140,8 +140,8 @@ def _open(unit: Unit, one: Claim, it: Claimable, decision: Decision) -> Opened |
     if connector is None:
         payout.reason, payout.finished_at = "no_route", one.at
         unit.post(payout.books.release(), one.at, actor)
-        unit.add("heard", (payout.payout_id, one.number, AttemptState.DUE, AttemptState.NOT_SENT, "no_route", 0, None, None,
-                           one.at, None, None))  # fmt: skip
+        unit.add("heard", (payout.payout_id, one.number, AttemptState.DUE, AttemptState.NOT_SENT, "no_route", 0, None, one.at,
+                           None, None))  # fmt: skip
     unit.tell(payout, f"payout.{payout.state}", one.at, actor, attempt=one.number, detail=payout.reason)
     unit.move(payout, before)
     if connector is None:

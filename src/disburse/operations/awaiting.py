@@ -38,18 +38,18 @@ async def _end(unit: Unit, standing: Standing, say: Say) -> str | Refusal:
     if payout is None:
         raise AssertionError("a payout that was checked is gone")
     moves = Moves(unit)
-    if payout.expires_at <= say.at or standing.refused:
+    late = payout.expires_at <= unit.now
+    if late or standing.refused:
         unit.post(payout.books.release(), say.at, say.actor)
     if standing.refused:
         moves.move(payout, Step.REFUSE, say.at, say.actor, REFUSED)
-    elif payout.expires_at <= say.at:
+    elif late:
         moves.move(payout, Step.EXPIRE, say.at, say.actor)
     else:
-        now = await unit.tx.database_now()
-        later = payout.execute_at is not None and payout.execute_at > now
+        later = payout.execute_at is not None and payout.execute_at > unit.now
         moves.begin(payout, Step.SCHEDULE if later else Step.QUEUE, say.at, say.actor)
         if not later:
-            await schedules.settle(unit.tx, unit.shard, [payout.payout_id], [], now)
+            await schedules.settle(unit.tx, unit.shard, [payout.payout_id], [], unit.now)
     moves.add_rows()
     return str(payout.state)
 

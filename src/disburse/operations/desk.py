@@ -14,8 +14,6 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import structlog
-
 from disburse.domain.calendar import NO_CALENDARS, Calendars
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.fees import FeeRule, fee
@@ -27,6 +25,7 @@ from disburse.domain.ports import World
 from disburse.domain.refusals import Refusal
 from disburse.domain.routing import Facts, Route, Rule, choose
 from disburse.operations import attempts, evidence, looking, merchants, payouts, two_steps
+from disburse.operations.alerts import tell_frozen, tell_poison
 from disburse.operations.attempts import Ask, Claim, Opened, ToAsk
 from disburse.operations.bell import Bell
 from disburse.operations.evidence import Applied, Heard
@@ -53,7 +52,6 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 PutOff = Callable[[Transaction, int, Sequence[tuple[UUID, int, datetime]]], Awaitable[None]]
-_log = structlog.get_logger("disburse.desk")
 
 SURFACE = "own"  # so the payouts of REST, registries and the console, and their references, stand in the books (design, section 3)
 
@@ -117,7 +115,7 @@ class Desk:
         self._record: GroupCommit[Heard, Applied] = queue("record", self._record_heard, hopeful=True)
         self._top_up: GroupCommit[TopUp, bool | Refusal] = queue("top_up", merchants.top_up)
         self._remember: GroupCommit[Remember, Remembered] = queue("remember", two_steps.remember)
-        self.timely = Timely(database, world.clock, calendars, lambda: self.on_due(), self._tell_poison)
+        self.timely = Timely(database, world.clock, calendars, lambda: self.on_due(), tell_poison)
         self.keyed = Keyed(batches, database, world.clock, lambda: self.on_due())
         self._claim_hope = Hope()
 
@@ -257,9 +255,7 @@ class Desk:
             return await self.database.run(lambda tx: payouts.expire(tx, shard, some))
 
         async def alone(one: Act, fault: Exception) -> Payout | Refusal:
-            later = self.world.clock.now() + attempts.FROZEN_REST
-            self._tell_poison("expire", one.payout_id, fault)
-            await self.database.run(lambda tx: stored.settle_expiries(tx, shard, [], [(one.payout_id, later)]))
+            await self._rest("expire", shard, one.payout_id, 0, fault, _expire_later)
             return payouts.NoSuchPayout()
 
         return await in_halves(acts, work, alone)
@@ -268,17 +264,16 @@ class Desk:
         self, what: str, shard: int, payout: UUID, number: int, fault: Exception, put_off: PutOff
     ) -> None:
         """Let an attempt rest that no list can be done with, and say so: a person has to look at it."""
-        self._tell_poison(what, payout, fault)
-        later = self.world.clock.now() + attempts.FROZEN_REST
-        await self.database.run(lambda tx: put_off(tx, shard, [(payout, number, later)]))
+        tell_poison(what, payout, fault)
 
-    def _tell_poison(self, what: str, payout: UUID, fault: Exception) -> None:
-        _log.error("a payout cannot be worked on", operation=what, payout=str(payout), exc_info=fault)
+        async def work(tx: Transaction) -> None:
+            await put_off(tx, shard, [(payout, number, await tx.database_now() + attempts.FROZEN_REST)])
+
+        await self.database.run(work)
 
     async def due(self, shard: int, limit: int) -> list[stored.Claimable]:
         """Attempts that may be claimed now, as they stand."""
-        now = self.world.clock.now()
-        return await self.database.ask(lambda tx: stored.due(tx, shard, now, limit))
+        return await self.database.ask(lambda tx: stored.due(tx, shard, limit))
 
     async def questions_due(self, shard: int, limit: int) -> list[stored.QuestionDue]:
         """Attempts whose next question is due, by the database's clock."""
@@ -289,9 +284,12 @@ class Desk:
         return await self.database.ask(work)
 
     async def expiries_due(self, shard: int, limit: int) -> list[tuple[UUID, int]]:
-        """Payouts (with their merchants) that nobody executed in time."""
-        now = self.world.clock.now()
-        return await self.database.ask(lambda tx: stored.to_expire(tx, shard, now, limit))
+        """Payouts (with their merchants) that nobody executed in time, by the database's clock."""
+
+        async def work(tx: Transaction) -> list[tuple[UUID, int]]:
+            return await stored.to_expire(tx, shard, await tx.database_now(), limit)
+
+        return await self.database.ask(work)
 
     async def states(self, shard: int, which: Sequence[UUID]) -> list[Payout]:
         """These payouts as they stand."""
@@ -308,8 +306,11 @@ class Desk:
 
     async def forget_tokens(self) -> None:
         """Forget user tokens that ended more than a day ago."""
-        before = self.world.clock.now() - timedelta(days=1)
-        await self.database.run(lambda tx: drop_tokens(tx, before))
+
+        async def work(tx: Transaction) -> None:
+            await drop_tokens(tx, await tx.database_now() - timedelta(days=1))
+
+        await self.database.run(work)
 
     def open_destination(self, payout: Payout) -> Destination:
         """Where the money goes, in clear: for the worker that sends. Raises SealBroken."""
@@ -322,7 +323,7 @@ class Desk:
         applied = await self._record.submit(parts[0] if parts else 0, message)
         self.on_applied(message.connector, applied)
         if applied.contradicts:
-            _tell_frozen(message, applied)
+            tell_frozen(message, applied)
         if applied.payout is not None:
             if applied.payout.final:
                 self.finals.ring(applied.payout.payout_id)
@@ -385,15 +386,8 @@ class Desk:
             await drain()
 
 
-def _tell_frozen(message: Heard, applied: Applied) -> None:
-    """The alert: people have to look at this payout, and nothing moves it before they did."""
-    parts, payout, connector = read_end_to_end_id(message.end_to_end_id), applied.payout, message.connector
-    if payout is not None:
-        _log.error(
-            "a payout is frozen: what is known contradicts itself", alert="payout_frozen", merchant=payout.merchant_id,
-            payout=str(payout.payout_id), attempt=parts[2] if parts else None, connector=connector,
-            reason=applied.effect.removeprefix("frozen:"),
-        )  # fmt: skip
+async def _expire_later(tx: Transaction, shard: int, times: Sequence[tuple[UUID, int, datetime]]) -> None:
+    await stored.settle_expiries(tx, shard, [], [(payout, at) for payout, _, at in times])
 
 
 def _nobody() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -330,8 +330,7 @@ class _Changes:
         payout.finished_at = (payout.finished_at or at) if payout.final else None
         if ruling.new_attempt:
             payout.attempts += 1
-            due = at + timedelta(seconds=try_again_in_s(payout.attempts - 1))
-            unit.attempt(payout, due, actor)
+            unit.attempt(payout, try_again_in_s(payout.attempts - 1), actor)
         if not ruling.thaw or payout.state is not before:
             unit.tell(payout, kind, at, actor, attempt=attempt.number, detail=ruling.freeze or ruling.reason)
         if ruling.freeze:
@@ -347,21 +346,12 @@ class _Changes:
     def _end_live(self, payout: Payout, ended: AttemptState, message: Heard) -> None:
         """The live attempt ends beside the one that was spoken of: nothing of it is sent or asked about any more."""
         live, turns, _ = self._facts.live[payout.payout_id]
-        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, None, message.at, None, None)
+        row = (payout.payout_id, live.number, live.state, ended, "resolved", turns, None, message.at, None, None)
         self._unit.add("heard", row)
 
     def _move_attempt(self, payout: Payout, attempt: Attempt, ruling: Ruling, message: Heard) -> None:
-        before, attempt.state = attempt.state, ruling.attempt_state
-        attempt.doubt_turns = ruling.doubt_turns
-        if attempt.state is not AttemptState.UNKNOWN:
-            attempt.doubt_since = None
-        elif before is not AttemptState.UNKNOWN:
-            attempt.doubt_since = message.at
-        if attempt.state in ASKABLE:
-            wait = ask_in_s(0, accepted=attempt.state is AttemptState.ACCEPTED)
-            attempt.ask_at = message.at + timedelta(seconds=wait) if attempt.state is not before else attempt.ask_at
-        else:
-            attempt.ask_at = None
+        attempt.state, attempt.doubt_turns = ruling.attempt_state, ruling.doubt_turns
+        if attempt.state not in ASKABLE:
             attempt.ended_at = attempt.ended_at or message.at
             attempt.reason = ruling.reason if ruling.reason is not None else attempt.reason
         if isinstance(message.verdict, Accepted | Settled | Rejected) and attempt.provider_reference is None:
@@ -388,5 +378,6 @@ class _Changes:
             self._unit.move(self._payouts[payout_id], before)
         for (payout_id, number), before_attempt in self._attempt_before.items():
             one = self._attempts[payout_id, number]
-            self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns,
-                                     one.doubt_since, one.ask_at, one.ended_at, one.provider_reference, one.opened_at))  # fmt: skip
+            ask_in = ask_in_s(0, accepted=one.state is AttemptState.ACCEPTED) if one.state in ASKABLE else None
+            self._unit.add("heard", (payout_id, number, before_attempt, one.state, one.reason, one.doubt_turns, ask_in,
+                                     one.ended_at, one.provider_reference, one.opened_at))  # fmt: skip

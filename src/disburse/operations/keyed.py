@@ -34,8 +34,8 @@ from disburse.operations.payouts import (
     make,
     own,
     tell_mismatches,
-    wish_of,
     wishes_of,
+    wishes_to_execute,
 )
 from disburse.storage import keys, payouts
 from disburse.storage.database import Database, GuardFailed, Transaction
@@ -222,7 +222,7 @@ async def _act(tx: Transaction, shard: int, commands: Sequence[ActOnce], do: _Do
     known_keys = await _keys(tx, unit, commands)
     found |= await payouts.by_id(tx, shard, [one for one in known_keys.payouts if one not in found])
     await unit.read_funds([command.act.merchant_id for command in commands])
-    await rules.prepare(unit, [wish_of(one, command.act) for command in commands if (one := found.get(command.act.payout_id))])
+    await rules.prepare(unit, wishes_to_execute(unit, found, [command.act for command in commands]))
     moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:

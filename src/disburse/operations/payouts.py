@@ -2,7 +2,8 @@
 
 Each reads like its sentence: lock the merchants, read, decide in memory command by command, write once. Because commands are
 decided one after the other, two of one reference in one batch fold by themselves: the first makes the payout, the second
-finds it. Ids and times are inside the commands, drawn once, so any of this may run twice (`storage/database.py`).
+finds it. Ids and times are inside the commands, drawn once, so any of this may run twice (`storage/database.py`). A command's time is
+told and shown; what is decided by a time is decided by the database's clock (`Unit.now`, decision 18).
 
 The look-up of a reference comes before balance and every other check (invariant C5); a known reference changes nothing but
 one `reference_mismatch` event for each differing content (design, section 3).
@@ -10,7 +11,7 @@ one `reference_mismatch` event for each differing content (design, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -83,8 +84,8 @@ class CreatePayout:
     @property
     def wish(self) -> Wish:
         """What limits and policies look at."""
-        at = self.execute_at or self.at
-        return Wish(self.merchant_id, self.rail, self.amount.currency, self.amount.minor, self.destination_digest, at, self.approved)
+        digest = self.destination_digest
+        return Wish(self.merchant_id, self.rail, self.amount.currency, self.amount.minor, digest, self.execute_at, self.approved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def make(unit: Unit, shard: int, command: CreatePayout) -> Payout | Refusal:
     _begin(unit, payout, command.at, command.actor)
     unit.make(payout, destination_digest=command.destination_digest, comment=command.comment, actor=command.actor)
     if payout.state in EXPIRING:
-        unit.add("expiries", (payout.payout_id, unit.place(merchant), payout.expires_at))
+        unit.add("expiries", (payout.payout_id, unit.place(merchant), unit.expires_in_s(payout)))
     if command.payee_id is not None:
         unit.add("payout_payees", (payout.payout_id, unit.place(merchant), command.payee_id))
     return payout
@@ -182,11 +183,11 @@ EXPIRING = frozenset({PayoutState.CREATED, PayoutState.UNFUNDED, PayoutState.AWA
 
 
 def _begin(unit: Unit, payout: Payout, at: datetime, actor: str) -> None:
-    """What the state that a payout has come to asks for: an attempt, a time, or patience."""
+    """What the state that a payout has come to asks for: an attempt, a time, or patience. `at`: when a new one was created; for others, now."""
     match payout.state:
         case PayoutState.QUEUED:
             payout.attempts = 1
-            unit.attempt(payout, at, actor)
+            unit.attempt(payout, 0.0, actor)
         case PayoutState.AWAITING_APPROVAL:
             payout.expires_at = max(payout.expires_at, at + APPROVE_WITHIN)
         case _:
@@ -227,7 +228,8 @@ class Act:
 async def own(tx: Transaction, shard: int, commands: Sequence[Act]) -> tuple[Unit, dict[UUID, Payout]]:
     """Lock the merchants, and read what the commands are about."""
     unit = await Unit.lock(tx, shard, [command.merchant_id for command in commands])
-    found = await payouts.by_id(tx, shard, [command.payout_id for command in commands])
+    found, clock = await payouts.by_id_now(tx, shard, [command.payout_id for command in commands])
+    unit.clock = unit.clock or clock
     return unit, found
 
 
@@ -255,7 +257,7 @@ class Moves:
         """Move a payout whose money is held to where it waits: for a worker, for its time, or for persons."""
         before = payout.state
         payout.state = advance(before, step)
-        _begin(self._unit, payout, at, actor)
+        _begin(self._unit, payout, self._unit.now, actor)
         payout.state = before
         self.move(payout, step, at, actor)
 
@@ -265,7 +267,7 @@ class Moves:
             place, lacks = self._unit.place(payout.merchant_id), payout.state is PayoutState.UNFUNDED
             if lacks and before is not PayoutState.UNFUNDED:
                 needed = payout.amount_minor + payout.fee_minor
-                self._unit.add("unfunded", (payout.payout_id, place, payout.number, payout.currency, needed, payout.updated_at))
+                self._unit.add("unfunded", (payout.payout_id, place, payout.number, payout.currency, needed))
             elif before is PayoutState.UNFUNDED and not lacks:
                 self._unit.add("funded", (payout.number, place))
 
@@ -278,7 +280,7 @@ async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[
     """
     unit, found = await own(tx, shard, commands)
     await unit.read_funds([command.merchant_id for command in commands])
-    await rules.prepare(unit, [wish_of(payout, command) for command in commands if (payout := found.get(command.payout_id))])
+    await rules.prepare(unit, wishes_to_execute(unit, found, commands))
     moves = Moves(unit)
     results: list[Payout | Refusal] = []
     for command in commands:
@@ -293,30 +295,34 @@ async def execute(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[
     return results
 
 
-def wish_of(payout: Payout, command: Act) -> Wish:
-    """What limits and policies look at when a payout is executed."""
-    at = _when(payout, command) or command.at
-    return Wish(payout.merchant_id, payout.rail, payout.currency, payout.amount_minor, payout.payee, at)
+def wishes_to_execute(unit: Unit, found: Mapping[UUID, Payout], commands: Sequence[Act]) -> list[Wish]:
+    """What limits and policies look at when these payouts are executed."""
+    return [_wish(payout, _when(unit, payout, command)) for command in commands if (payout := found.get(command.payout_id))]
 
 
-def _when(payout: Payout, command: Act) -> datetime | None:
+def _wish(payout: Payout, when: datetime | None) -> Wish:
+    return Wish(payout.merchant_id, payout.rail, payout.currency, payout.amount_minor, payout.payee, when)
+
+
+def _when(unit: Unit, payout: Payout, command: Act) -> datetime | None:
     """The time at which a payout is to be sent; None: as soon as it can be."""
-    return command.calendars.time_for(payout.rail, payout.execute_at, command.at)
+    return command.calendars.time_for(payout.rail, payout.execute_at, unit.now)
 
 
 def execute_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> LimitReached | None:
     """Hold the money of a payout that waits for it, or let it lack funds, or expire. Needs `rules.prepare`, `rules.write`."""
-    wish = wish_of(payout, command)
-    persons = 0 if payout.expires_at <= command.at else rules.judge(unit, wish)
+    when, late = _when(unit, payout, command), payout.expires_at <= unit.now
+    wish = _wish(payout, when)
+    persons = 0 if late else rules.judge(unit, wish)
     if isinstance(persons, LimitReached):
         return persons
-    if payout.expires_at <= command.at:
+    if late:
         moves.move(payout, Step.EXPIRE, command.at, command.actor)
     elif not unit.covers(payout.merchant_id, payout.currency, payout.amount_minor + payout.fee_minor):
-        payout.expires_at = max(payout.expires_at, command.at + EXECUTE_WITHIN)  # the sweeper looks no earlier than it was told
+        payout.expires_at = max(payout.expires_at, unit.now + EXECUTE_WITHIN)  # the sweeper looks no earlier than it was told
         moves.move(payout, Step.LACK_FUNDS, command.at, command.actor)
     else:
-        payout.execute_at = _when(payout, command)
+        payout.execute_at = when
         step = rules.hold(unit, payout, wish, persons, command.at, command.actor)
         moves.begin(payout, step, command.at, command.actor)
     return None
@@ -350,12 +356,12 @@ def cancel_one(unit: Unit, moves: Moves, payout: Payout, command: Act) -> Payout
         unit.post(payout.books.release(), command.at, command.actor)
     if before is PayoutState.QUEUED:
         unit.add("heard", (payout.payout_id, payout.attempts, AttemptState.DUE, AttemptState.NOT_SENT, "cancelled", 0, None,
-                           None, command.at, None, None))  # fmt: skip
+                           command.at, None, None))  # fmt: skip
     return payout
 
 
 async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[Payout | Refusal]:
-    """Expire what nobody executed in time, and take it off the sweeper's list."""
+    """Expire what nobody executed in time, by the database's clock, and take it off the sweeper's list."""
     unit, found = await own(tx, shard, commands)
     moves = Moves(unit)
     done, later = [], []
@@ -363,7 +369,7 @@ async def expire(tx: Transaction, shard: int, commands: Sequence[Act]) -> list[P
     for command in commands:
         payout = belongs(found.get(command.payout_id), command)
         waiting = payout is not None and payout.state in EXPIRING
-        if payout is not None and waiting and payout.expires_at > command.at:
+        if payout is not None and waiting and payout.expires_at > unit.now:
             later.append((payout.payout_id, payout.expires_at))
         elif payout is not None:
             done.append(command.payout_id)

@@ -23,14 +23,14 @@ from disburse.storage.unit import Unit
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A payout whose money is to be held. `at`: when it is to be sent; `approved`: persons agreed to it as a part of something else."""
+    """A payout whose money is to be held. `at`: when it is to be sent, None for now; `approved`: persons agreed to it as a part of something else."""
 
     merchant_id: int
     rail: str
     currency: str
     amount_minor: int
     payee: bytes
-    at: datetime
+    at: datetime | None
     approved: bool = False
 
 
@@ -40,7 +40,7 @@ async def prepare(unit: Unit, wishes: Iterable[Wish]) -> None:
         return
     rules = await limits.rules_of(unit.tx, unit.shard, unit.ruled)
     unit.book = RuleBook(rules, Tally({}))
-    keys = {key: None for wish in wishes if wish.merchant_id in rules for key in _use(unit.book, wish).counters()}
+    keys = {key: None for wish in wishes if wish.merchant_id in rules for key in _use(unit, unit.book, wish).counters()}
     unit.book = RuleBook(rules, Tally(await limits.counters(unit.tx, unit.shard, keys)))
 
 
@@ -50,7 +50,7 @@ def judge(unit: Unit, wish: Wish) -> LimitReached | int:
         return 0
     book = _book(unit)
     rules = book.rules[wish.merchant_id]
-    reached = book.tally.refusal(rules.limits, _use(book, wish))
+    reached = book.tally.refusal(rules.limits, _use(unit, book, wish))
     if reached is not None:
         return reached
     return 0 if wish.approved else persons_for(rules.policies, [Item(wish.rail, wish.currency, wish.amount_minor)])
@@ -78,14 +78,14 @@ def write(unit: Unit) -> None:
 
 def _note_use(unit: Unit, payout: Payout, wish: Wish) -> None:
     book = _book(unit)
-    use = _use(book, wish)
+    use = _use(unit, book, wish)
     book.tally.add(use)
     unit.add("limit_uses", (payout.payout_id, unit.place(use.merchant_id), use.currency, use.amount_minor, use.rail, use.payee,
                             use.on_day))  # fmt: skip
 
 
-def _use(book: RuleBook, wish: Wish) -> Use:
-    on_day = day_of(wish.at, book.rules[wish.merchant_id].zone)
+def _use(unit: Unit, book: RuleBook, wish: Wish) -> Use:
+    on_day = day_of(wish.at or unit.now, book.rules[wish.merchant_id].zone)
     return Use(wish.merchant_id, wish.currency, wish.amount_minor, wish.rail, wish.payee, on_day)
 
 

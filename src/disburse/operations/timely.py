@@ -8,7 +8,6 @@ later finds it moved. Its time stays in the row (`schedules.done_at` says when i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -19,7 +18,7 @@ from disburse.domain.payout import PayoutState, Step
 from disburse.domain.ports import Clock
 from disburse.operations import rules
 from disburse.operations.group_commit import in_halves
-from disburse.operations.payouts import Act, Moves, execute_one, own, wish_of
+from disburse.operations.payouts import Act, Moves, execute_one, own, wishes_to_execute
 from disburse.storage import schedules
 from disburse.storage.database import Database, Transaction
 
@@ -57,10 +56,8 @@ async def fall_due(tx: Transaction, shard: int, acts: Sequence[Act]) -> int:
 async def execute_waiting(tx: Transaction, shard: int, acts: Sequence[Act]) -> int:
     """Execute payouts that lacked money, in this order, as far as there is some now; how many were. The others are left as they are."""
     unit, found = await own(tx, shard, acts)
-    now = await tx.database_now()
-    acts = [replace(act, at=now) for act in acts]  # a worker's own clock decides neither whether it is too late, nor whose day it is
     await unit.read_balances([act.merchant_id for act in acts])
-    await rules.prepare(unit, [wish_of(payout, act) for act in acts if (payout := found.get(act.payout_id))])
+    await rules.prepare(unit, wishes_to_execute(unit, found, acts))
     moves = Moves(unit)
     later, executed = [], 0
     for act in acts:
@@ -76,7 +73,8 @@ async def execute_waiting(tx: Transaction, shard: int, acts: Sequence[Act]) -> i
     moves.add_rows()
     rules.write(unit)
     await unit.write()
-    await schedules.put_off(tx, shard, later, now + REST)
+    if later:
+        await schedules.put_off(tx, shard, later, unit.now + REST)
     return executed
 
 

@@ -1,7 +1,7 @@
 """The one real PostgreSQL connection under a simulation. Lives here: calling it in the middle of a step, and a database made empty.
 
 A call is put while the simulated loop stands still: it runs to its end on a loop of its own before the simulated step goes on.
-The simulated time is the database's clock as well: a function of the same name stands before PostgreSQL's own in the path.
+The simulated time is the database's clock as well: a statement that asks for it is told it, as one value more.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from disburse.world import real_world
 
 _KEPT: Final[dict[str, Any]] = {"statement_cache_size": 2000, "max_cached_statement_lifetime": 0}
 _ASKS_THE_TIME: Final = "SELECT clock_timestamp()"
-_CLOCK = """CREATE SCHEMA IF NOT EXISTS simulated;
-    CREATE OR REPLACE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
-        AS $$ SELECT current_setting('simulated.now')::timestamptz $$;
-    GRANT USAGE ON SCHEMA simulated TO disburse_app"""
+_THE_TIME: Final = "clock_timestamp()"
 _TABLES = """SELECT relname FROM pg_class WHERE relnamespace = 'disburse'::regnamespace AND relkind = 'r'
     AND relname <> 'schema_migrations' ORDER BY relname"""
 
@@ -40,7 +37,6 @@ class Backend:
         self._owner: Any = None
         self._database: Database | None = None
         self._emptying = ""
-        self._clock_shows: datetime | None = None
         self.calls = 0
 
     def open(self, dsn: str) -> None:
@@ -49,12 +45,11 @@ class Backend:
 
     async def _open(self, dsn: str) -> None:
         self._owner = await asyncpg.connect(dsn, server_settings={"search_path": "disburse", "jit": "off"}, **_KEPT)
-        await self._owner.execute(_CLOCK)
         tables = [row[0] for row in await self._owner.fetch(_TABLES)]
         deletes = [f"DELETE FROM disburse.{table}" for table in tables]
         self._emptying = "; ".join(["SET session_replication_role = replica", *deletes, "RESET session_replication_role"])
         self._database = await open_database(dsn, real_world(), size=1, unsafe=True)
-        settings = {**SESSION, "role": "disburse_app", "search_path": "simulated, disburse, pg_catalog"}
+        settings = {**SESSION, "role": "disburse_app", "search_path": "disburse"}
         self._app = await asyncpg.connect(dsn, server_settings=settings, **_KEPT)
 
     def close(self) -> None:
@@ -110,9 +105,8 @@ class Backend:
         return self.call(self._put(method, sql, values, now))
 
     async def _put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
-        if now != self._clock_shows and "clock_timestamp" in sql:
-            await self._app.fetchval("SELECT set_config('simulated.now', $1, false)", now.isoformat())
-            self._clock_shows = now
+        if _THE_TIME in sql:
+            sql, values = sql.replace(_THE_TIME, f"${len(values) + 1}::timestamptz"), (*values, now)
         if method == "copy":
             table, content, columns, schema, written = values
             return await self._app.copy_to_table(table, source=io.BytesIO(content), columns=columns, schema_name=schema, format=written)

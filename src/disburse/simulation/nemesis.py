@@ -114,8 +114,6 @@ class Nemesis:
         if process is not None and not process.dead:
             self._faults.count("clock")
             years = self._stream.choice((0, 0, 0, 10, -10))
-            if process.name.startswith("server"):
-                years = 0  # a payout that nobody executed expires by the clock of the door that made it
             process.clock.off = timedelta(days=365 * years, seconds=self._stream.uniform(-600, 600))
 
     def _store_away(self) -> None:

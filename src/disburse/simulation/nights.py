@@ -20,13 +20,13 @@ MOST: Final = 4
 _WATCH_S: Final = 240.0
 _SLOW: Final = Rhythm(poll_s=120.0, watch_s=120.0, pulse_s=120.0, house_s=12.0, time_s=120.0)
 _WAITING: Final = """SELECT min(expires_at), max(expires_at) FROM payouts
-    WHERE shard = $1 AND state IN ('created', 'unfunded') AND expires_at > $2"""
+    WHERE shard = ANY ($1) AND state IN ('created', 'unfunded') AND expires_at > $2"""
 
 
 async def nights(day: Day) -> None:
     """Live through the moments in which what is left unexecuted expires, few of them at a time."""
     for _ in range(MOST):
-        first, last = day.backend.look(_WAITING, 0, _now(day))[0]
+        first, last = day.backend.look(_WAITING, day.buckets, _now(day))[0]
         if first is None:
             return
         for name in day.names:

@@ -40,10 +40,15 @@ def whole_of(row: Any) -> Payout:
 
 async def by_id(tx: Transaction, shard: int, ids: Sequence[UUID]) -> dict[UUID, Payout]:
     """The payouts of one bucket that have these ids."""
+    return (await by_id_now(tx, shard, ids))[0]
+
+
+async def by_id_now(tx: Transaction, shard: int, ids: Sequence[UUID]) -> tuple[dict[UUID, Payout], datetime | None]:
+    """As `by_id`, with what the database's clock showed then; None where there are no such payouts."""
     rows = await tx.fetch(
-        f"SELECT {WHOLE} FROM payouts p {BESIDE} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
+        f"SELECT {WHOLE}, clock_timestamp() FROM payouts p {BESIDE} WHERE p.shard = $1 AND p.payout_id = ANY ($2::uuid[])", shard, list(ids)
     )
-    return {row[1]: whole_of(row) for row in rows}
+    return {row[1]: whole_of(row) for row in rows}, max({row[-1] for row in rows}, default=None)
 
 
 async def by_base(tx: Transaction, shard: int, bases: Sequence[str]) -> dict[str, Payout]:
@@ -128,28 +133,26 @@ async def to_claim(
 
 
 TOO_LATE = timedelta(days=1)
-"""No honest clock lets an attempt rest, or a question wait, so long: leases are shorter, and so is every step of the schedules."""
+"""Nothing rests, and no question waits, so long: leases are shorter, and so is every step of the schedules."""
 
 
-async def due(tx: Transaction, shard: int, now: datetime, limit: int) -> list[Claimable]:
-    """Attempts that may be claimed, longest waiting first, with all that a claim looks at. Looked for without a lock.
+async def due(tx: Transaction, shard: int, limit: int) -> list[Claimable]:
+    """Attempts that may be claimed by the database's clock, longest waiting first, with all that a claim looks at. Looked for without a lock.
 
-    A first attempt never has to wait: one that is due only after `TOO_LATE` was written by a clock that was wrong, and is due.
-    Of later ones that is said by the database's clock alone, else a worker whose own is wrong would try them without a pause.
+    What is due only after `TOO_LATE` was written while that clock was wrong, and is due.
     """
     rows = await tx.fetch(
-        f"""WITH chosen AS MATERIALIZED (
+        f"""WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+            chosen AS MATERIALIZED (
                 (SELECT payout_id, number, due_at FROM attempts
-                 WHERE shard = $1 AND state = 'due' AND due_at <= $2 ORDER BY due_at, payout_id LIMIT $4)
+                 WHERE shard = $1 AND state = 'due' AND due_at <= (SELECT now FROM clock) ORDER BY due_at, payout_id LIMIT $3)
                 UNION ALL
                 (SELECT payout_id, number, due_at FROM attempts
-                 WHERE shard = $1 AND state = 'due' AND due_at > $3
-                     AND (number = 1 OR due_at > clock_timestamp() + interval '1 day') ORDER BY due_at, payout_id LIMIT $4)
-                ORDER BY due_at, payout_id LIMIT $4)
-            SELECT {_CLAIMABLE}, clock_timestamp() FROM {_OF_CHOSEN} ORDER BY a.due_at, a.payout_id""",
+                 WHERE shard = $1 AND state = 'due' AND due_at > (SELECT now + $2::float8 * interval '1 second' FROM clock) ORDER BY due_at, payout_id LIMIT $3)
+                ORDER BY due_at, payout_id LIMIT $3)
+            SELECT {_CLAIMABLE}, (SELECT now FROM clock) FROM {_OF_CHOSEN} ORDER BY a.due_at, a.payout_id""",
         shard,
-        now,
-        now + TOO_LATE,
+        TOO_LATE.total_seconds(),
         limit,
     )
     return _claimable(rows)

@@ -5,6 +5,9 @@ order (the one lock rule), and draws numbers from them: a row carries its number
 the place of its merchant in the sorted list of merchants. So whoever writes need not have read any counter before, and a
 transaction that had nothing to read is this statement alone.
 
+What is to happen after a while (a try, a question, an expiry) is handed in as seconds, and the statement adds them to the database's clock, which it
+reads once it has its locks: the one clock that all processes share (decision 18).
+
 Every branch is guarded: an update names the state it expects, and a branch that wrote fewer rows than it was given fails the
 whole statement (`GuardFailed`), as a unique key or a balance below zero does. Nothing is ever half written.
 """
@@ -41,13 +44,14 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
                attempts, created_at, expires_at, updated_at, first_event, last_event, actor)
            SELECT $1, d.payout_id, $2[d.m], (SELECT payouts FROM base)[d.m] + d.number, d.surface, d.reference, d.base,
                d.fingerprint, d.rail, d.currency, d.amount, d.fee, d.amount_text, d.display, d.destination, d.sealed, d.comment,
-               d.sandbox_only, d.state, d.attempts, d.at, d.expires, d.at, (SELECT events FROM base)[d.m] + d.event,
+               d.sandbox_only, d.state, d.attempts, d.at, (SELECT clock FROM base) + d.expires_in * interval '1 second', d.at,
+               (SELECT events FROM base)[d.m] + d.event,
                (SELECT events FROM base)[d.m] + d.event, d.actor
            FROM unnest({}) AS d (payout_id, m, number, surface, reference, base, fingerprint, rail, currency, amount, fee,
-               amount_text, display, destination, sealed, comment, sandbox_only, state, attempts, at, expires, event, actor)
+               amount_text, display, destination, sealed, comment, sandbox_only, state, attempts, at, expires_in, event, actor)
            WHERE (SELECT held FROM base) RETURNING 1""",
         ("uuid", "int4", "int8", "text", "text", "text", "bytea", "text", "text", "int8", "int8", "text", "text", "bytea",
-         "bytea", "text", "bool", "text", "int4", "timestamptz", "timestamptz", "int8", "text"),
+         "bytea", "text", "bool", "text", "int4", "timestamptz", "float8", "int8", "text"),
     ),
     "moves": (
         """UPDATE payouts p SET state = d.state, frozen = d.frozen, reason = d.reason, attempts = d.attempts,
@@ -62,9 +66,9 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "attempts": (
         """INSERT INTO attempts (shard, payout_id, number, merchant_id, state, due_at, actor)
-           SELECT $1, d.payout_id, d.number, $2[d.m], 'due', d.due_at, d.actor
-           FROM unnest({}) AS d (payout_id, number, m, due_at, actor) WHERE (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "int4", "timestamptz", "text"),
+           SELECT $1, d.payout_id, d.number, $2[d.m], 'due', (SELECT clock FROM base) + d.due_in * interval '1 second', d.actor
+           FROM unnest({}) AS d (payout_id, number, m, due_in, actor) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int4", "float8", "text"),
     ),
     "opened": (
         """UPDATE attempts a SET state = 'open', connector = d.connector, end_to_end_id = d.id, request_digest = d.digest,
@@ -76,15 +80,16 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("uuid", "int4", "text", "text", "text", "bytea", "text", "timestamptz", "timestamptz"),
     ),
     "heard": (
-        """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns, doubt_since = d.since,
-               ask_at = d.ask, ended_at = d.ended, provider_reference = coalesce(a.provider_reference, d.reference),
+        """UPDATE attempts a SET state = d.state, reason = d.reason, doubt_turns = d.turns,
+               doubt_since = CASE WHEN d.state <> 'unknown' THEN NULL WHEN d.before = 'unknown' THEN a.doubt_since
+                   ELSE (SELECT clock FROM base) END,
+               ask_at = CASE WHEN d.state = d.before THEN a.ask_at ELSE (SELECT clock FROM base) + d.ask_in * interval '1 second' END,
+               ended_at = d.ended, provider_reference = coalesce(a.provider_reference, d.reference),
                asked = CASE WHEN d.state = d.before THEN a.asked ELSE 0 END
-           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, since, ask, ended, reference,
-               opened)
+           FROM unnest({}) AS d (payout_id, number, before, state, reason, turns, ask_in, ended, reference, opened)
            WHERE a.shard = $1 AND a.payout_id = d.payout_id AND a.number = d.number AND a.state = d.before
                AND (d.opened IS NULL OR a.opened_at = d.opened) AND (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "text", "text", "text", "int4", "timestamptz", "timestamptz", "timestamptz", "text",
-         "timestamptz"),
+        ("uuid", "int4", "text", "text", "text", "int4", "float8", "timestamptz", "text", "timestamptz"),
     ),
     "postings": (
         """INSERT INTO postings (shard, merchant_id, number, origin_id, phase, currency, source, destination, amount_minor,
@@ -118,9 +123,9 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "strays": (f"{_EVIDENCE} ON CONFLICT DO NOTHING RETURNING 1", _EVIDENCE_TYPES),
     "expiries": (
         """INSERT INTO expiries (shard, payout_id, merchant_id, expires_at)
-           SELECT $1, d.payout_id, $2[d.m], d.at FROM unnest({}) AS d (payout_id, m, at)
-           WHERE (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "timestamptz"),
+           SELECT $1, d.payout_id, $2[d.m], (SELECT clock FROM base) + d.expires_in * interval '1 second'
+           FROM unnest({}) AS d (payout_id, m, expires_in) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "float8"),
     ),
     "payout_payees": (
         """INSERT INTO payout_payees (shard, payout_id, merchant_id, payee_id)
@@ -138,9 +143,9 @@ _BRANCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "unfunded": (
         """INSERT INTO unfunded (shard, merchant_id, number, payout_id, currency, needed_minor, look_at)
-           SELECT $1, $2[d.m], d.number, d.payout_id, d.currency, d.needed, d.at
-           FROM unnest({}) AS d (payout_id, m, number, currency, needed, at) WHERE (SELECT held FROM base) RETURNING 1""",
-        ("uuid", "int4", "int8", "text", "int8", "timestamptz"),
+           SELECT $1, $2[d.m], d.number, d.payout_id, d.currency, d.needed, (SELECT clock FROM base)
+           FROM unnest({}) AS d (payout_id, m, number, currency, needed) WHERE (SELECT held FROM base) RETURNING 1""",
+        ("uuid", "int4", "int8", "text", "int8"),
     ),
     "funded": (
         """DELETE FROM unfunded u USING unnest({}) AS d (number, m)
@@ -247,6 +252,8 @@ _OPENING = """WITH locked AS MATERIALIZED (
         SELECT array_agg(payouts) AS payouts, array_agg(postings) AS postings, array_agg(events) AS events,
             bool_or(ruled) AS ruled, (CASE WHEN count(*) = cardinality($2::int4[]) THEN 'true' ELSE 'merchants' END)::boolean AS held
         FROM locked)"""
+_TIMED_OPENING = _OPENING.replace("AS ruled,", "AS ruled, clock_timestamp() AS clock,")  # of the one row of `base`: read once, after the locks
+_TIMED = frozenset(name for name, (sql, _) in _BRANCHES.items() if "(SELECT clock FROM base)" in sql)
 
 _ROWS = re.compile(r"unnest\(\{\}\) AS d \(([^)]*)\)")
 _NARROWED = frozenset(name for name, (sql, _) in _BRANCHES.items() if _ROWS.search(sql))
@@ -272,7 +279,8 @@ def _filled(sql: str, types: Sequence[str], first: int) -> str:
 def statement_of(branches: tuple[str, ...], unruled: bool = False) -> str:
     """The one statement that writes these branches; `unruled`: only for merchants without limits and policies."""
     if (branches, unruled) not in _statements:
-        parts, guards, first = [_OPENING], ["(CASE WHEN ruled THEN 'ruled' ELSE '1' END)::int"] if unruled else [], 3
+        timed = not _TIMED.isdisjoint(branches)
+        parts, guards, first = [_TIMED_OPENING if timed else _OPENING], ["(CASE WHEN ruled THEN 'ruled' ELSE '1' END)::int"] if unruled else [], 3
         for branch in branches:
             sql, types = _BRANCHES[branch]
             parts.append(f"{branch}_w AS ({_filled(sql, types, first)})")
@@ -281,7 +289,7 @@ def statement_of(branches: tuple[str, ...], unruled: bool = False) -> str:
                 guards.append(f"(CASE WHEN {count} THEN '1' ELSE '{branch}' END)::int")
             first += len(types)
         balances = "(SELECT array_agg(balance_minor ORDER BY place) FROM balances_w)" if "balances" in branches else "NULL"
-        told = f"payouts, postings, events, {balances}, {' + '.join(guards) or '0'}"
+        told = f"payouts, postings, events, {balances}, {'clock' if timed else 'NULL'}, {' + '.join(guards) or '0'}"
         _statements[branches, unruled] = f"{', '.join(parts)} SELECT {told} FROM base"
     return _statements[branches, unruled]
 
@@ -299,7 +307,8 @@ def _same(column: Sequence[Any]) -> bool:
 async def write_rows(
     tx: Transaction, shard: int, merchants: Sequence[int], rows: dict[str, list[Row]], *, unruled: bool = False
 ) -> Any:
-    """Write what is there; `unruled`: if none of the merchants has limits or policies. Returns the merchants' last payout, posting and event numbers before it, and the new balances.
+    """Write what is there; `unruled`: if none of the merchants has limits or policies. Returns the merchants' last payout, posting and event numbers before it, the new balances,
+    and the database's clock, where it was read.
 
     `merchants` are sorted; rows name them by their place in it, from one. Raises GuardFailed, and what the keys raise.
     """

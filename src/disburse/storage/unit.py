@@ -25,7 +25,7 @@ from disburse.storage.statement import Row, write_rows
 _PLENTY: Final = 2**62
 """The balance that a hopeful unit takes for granted: the table's own check decides whether it was there."""
 
-_PAYOUTS, _POSTINGS, _EVENTS = range(3)
+_PAYOUTS, _POSTINGS, _EVENTS, _BALANCES, _CLOCK = range(5)
 
 _AccountKey = tuple[int, str, Account]
 """Merchant, currency, account."""
@@ -35,10 +35,11 @@ class Unit:
     """One transaction's work on one bucket: its merchants locked, what they own, and what will be written.
 
     `lock` makes one. Payouts, postings and events are numbered by the locked merchants, so their numbers have no gaps.
+    `clock`: the database's, read with the lock; a hopeful unit has none, unless what it read told it.
     `ruled`: the merchants that have limits or policies, `book` what these say (`operations/rules.py`); a hopeful unit knows neither.
     """
 
-    __slots__ = ("_balances", "_changes", "_counters", "_holds", "_made", "_merchants", "_places", "_read", "_real", "_rows", "_seen", "_told", "book", "ruled", "shard", "tx")
+    __slots__ = ("_balances", "_changes", "_counters", "_holds", "_made", "_merchants", "_places", "_read", "_real", "_rows", "_seen", "_told", "book", "clock", "ruled", "shard", "tx")
 
     def __init__(self, tx: Transaction, shard: int, merchants: Iterable[int]) -> None:
         self.tx = tx
@@ -57,6 +58,7 @@ class Unit:
         self._holds = False
         self.ruled: frozenset[int] = frozenset()
         self.book: RuleBook | None = None
+        self.clock: datetime | None = None
 
     @classmethod
     async def lock(cls, tx: Transaction, shard: int, merchants: Iterable[int]) -> Unit:
@@ -64,14 +66,22 @@ class Unit:
         if tx.hopeful:
             return cls(tx, shard, merchants)
         found = await tx.fetch(
-            """SELECT merchant_id, ruled FROM merchants
-               WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE""",
+            """SELECT merchant_id, ruled, clock_timestamp() FROM (SELECT merchant_id, ruled FROM merchants
+               WHERE shard = $1 AND merchant_id = ANY ($2::int4[]) ORDER BY merchant_id FOR NO KEY UPDATE) AS locked ORDER BY merchant_id""",
             shard,
             sorted(set(merchants)),
         )
         unit = cls(tx, shard, [row[0] for row in found])
         unit.ruled = frozenset(row[0] for row in found if row[1])
+        unit.clock = found[-1][2] if found else None
         return unit
+
+    @property
+    def now(self) -> datetime:
+        """What the database's clock showed when the lock was had, or when what this unit decides about was read."""
+        if self.clock is None:
+            raise AssertionError("this unit decides by a time that nobody has read")
+        return self.clock
 
     def knows(self, merchant_id: int) -> bool:
         return merchant_id in self._places
@@ -129,7 +139,7 @@ class Unit:
         self._rows.setdefault(branch, []).append(row)
 
     def make(self, payout: Payout, *, destination_digest: bytes, comment: str | None, actor: str) -> None:
-        """Write a new payout, and tell of it."""
+        """Write a new payout, and tell of it. It expires as long after it is written as it says that it does after it was created."""
         payout.number = self._next(payout.merchant_id, _PAYOUTS)
         self._made.append(payout)
         self.tell(payout, f"payout.{payout.state}", payout.created_at, actor)
@@ -138,8 +148,13 @@ class Unit:
             payout.payout_id, self._places[payout.merchant_id], payout.number, payout.surface, payout.reference, payout.base,
             payout.fingerprint, payout.rail, payout.currency, payout.amount_minor, payout.fee_minor, payout.amount_text,
             payout.display, destination_digest, payout.sealed, comment, payout.sandbox_only, payout.state, payout.attempts,
-            payout.created_at, payout.expires_at, payout.last_event, actor,
+            payout.created_at, self.expires_in_s(payout), payout.last_event, actor,
         ))  # fmt: skip
+
+    @staticmethod
+    def expires_in_s(payout: Payout) -> float:
+        """How long after it is made a new payout expires."""
+        return (payout.expires_at - payout.created_at).total_seconds()
 
     def move(self, payout: Payout, before: PayoutState) -> None:
         """Store a payout as it now stands, if it still stands as it was read. It must have been told of."""
@@ -149,9 +164,9 @@ class Unit:
             payout.expires_at, payout.last_event,
         ))  # fmt: skip
 
-    def attempt(self, payout: Payout, due_at: datetime, actor: str) -> None:
-        """Write the payout's newest attempt, which is due then."""
-        self.add("attempts", (payout.payout_id, payout.attempts, self._places[payout.merchant_id], due_at, actor))
+    def attempt(self, payout: Payout, due_in_s: float, actor: str) -> None:
+        """Write the payout's newest attempt, which is due so long after it is written."""
+        self.add("attempts", (payout.payout_id, payout.attempts, self._places[payout.merchant_id], due_in_s, actor))
 
     def post(self, postings: Iterable[Posting], at: datetime, actor: str) -> None:
         """Write postings under the merchants' next numbers and change the balances with them."""
@@ -215,7 +230,7 @@ class Unit:
         self._rows = {}
 
     def _stamp(self, told: Any, sums: list[tuple[_AccountKey, int]]) -> None:
-        """Give everything its true number, and find out how far the balances that were taken for granted were off."""
+        """Give everything its true number, new payouts the time at which they expire, and find out how far balances that were taken for granted were off."""
         if told is None:
             return
         for payout in self._told.values():
@@ -224,8 +239,9 @@ class Unit:
             at = self._places[payout.merchant_id] - 1
             payout.number += told[_PAYOUTS][at]
             payout.first_event += told[_EVENTS][at]
+            payout.expires_at = told[_CLOCK] + (payout.expires_at - payout.created_at)
         if self._made:
-            for (key, change), balance in zip(sums, told[3] or (), strict=True):
+            for (key, change), balance in zip(sums, told[_BALANCES] or (), strict=True):
                 self._real[key] = balance - change - self._balances.get(key, self._granted)
 
     async def _make_accounts(self, sums: list[tuple[_AccountKey, int]]) -> None:
