@@ -78,7 +78,7 @@ def make_app(
     instruments.join(house)
     health = Health(
         world.clock,
-        look=lambda: database.run(lambda tx: reports.standing(tx, world.clock.now())),
+        look=lambda: database.run(reports.standing),
         quarantined=lambda: house.installation.quarantined,
         unsettled=lambda: house.desk.witness.unsettled,
     )

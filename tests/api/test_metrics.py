@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -247,7 +247,7 @@ def health_of(
     clock = clock or FakeClock()
 
     async def look() -> reports.Standing:
-        return await database.run(lambda tx: reports.standing(tx, world.clock.now()))
+        return await database.run(reports.standing)
 
     return Health(clock, look=look, quarantined=lambda: quarantined), clock
 
@@ -258,10 +258,10 @@ async def lacks(health: Health) -> list[str]:
 
 async def test_ready_needs_a_worker(database: Database, world: World) -> None:
     """Ready means that some worker was seen within ten seconds, of this process or another."""
-    at = datetime.now(UTC)
     for seen, missing in [(None, ["worker"]), (timedelta(seconds=11), ["worker"]), (timedelta(seconds=9), [])]:
         if seen is not None:
-            await database.run(partial(workers.seen, worker_id="w", at=at - seen, beat=Beat(1, None)))
+            await database.run(partial(workers.seen, worker_id="w", beat=Beat(1, None)))
+            await database.run(lambda tx, seen=seen: tx.execute("UPDATE workers SET seen_at = seen_at - $1::interval", seen))  # type: ignore[misc]
         health, _ = health_of(database, world)
         assert await lacks(health) == missing
 
@@ -288,8 +288,7 @@ async def test_ready_needs_a_database(database: Database, world: World) -> None:
 
 async def test_ready_needs_no_quarantine_and_no_stop(database: Database, world: World) -> None:
     """In quarantine, or when it stops, a process is not ready whatever else is well."""
-    at = datetime.now(UTC)
-    await database.run(lambda tx: workers.seen(tx, "w", at, Beat(1, None)))
+    await database.run(lambda tx: workers.seen(tx, "w", Beat(1, None)))
     health, _ = health_of(database, world, quarantined=True)
     health.stopping = True
     assert await lacks(health) == ["running", "release from quarantine"]

@@ -84,8 +84,8 @@ SQL_OF_ITS_OWN = re.compile(
 )
 THE_DATABASES_CLOCK = [
     ("simulation/backend.py", ""), ("simulation/backend.py", ""), ("storage/database.py", "Transaction.database_now"),
-    ("storage/payouts.py", "by_id_now"), ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/statement.py", ""),
-    ("storage/unit.py", "Unit.lock"),
+    ("storage/merchants.py", "settings_version"), ("storage/payouts.py", "by_id_now"), ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/statement.py", ""),
+    ("storage/unit.py", "Unit.lock"), ("storage/webhook_work.py", "share"), ("storage/workers.py", "seen"),
 ]  # fmt: skip
 """Whatever is decided by a time is decided by the database's clock (decision 18), read by this one name; the simulator puts its own in its place."""
 

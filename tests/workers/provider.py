@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -212,7 +213,7 @@ class Town:
         )
 
     async def until(self, done: Callable[[], Awaitable[bool]], *, step_s: float = 0.02) -> None:
-        """Let time pass in the workers, and questions (not leases) be due in the database, until so it is.
+        """Let time pass in the workers, and for what rests or is in doubt in the database (not for leases), until so it is. Questions are due.
 
         A step is small beside a lease: the database works in real time, and a busy machine is slow.
         """
@@ -221,8 +222,9 @@ class Town:
                 for process in self.processes:
                     process.check()
                 await self.rows(
-                    """UPDATE attempts SET ask_at = clock_timestamp() WHERE shard = 0 AND state IN ('accepted', 'unknown')
-                       AND ask_at > clock_timestamp() RETURNING 1"""
+                    """UPDATE attempts SET ask_at = least(ask_at, clock_timestamp()), due_at = due_at - $1::interval, doubt_since = doubt_since - $1::interval
+                       WHERE shard = 0 AND state IN ('due', 'accepted', 'unknown') RETURNING 1""",
+                    timedelta(seconds=step_s),
                 )
                 await self.clock.advance(step_s)
 

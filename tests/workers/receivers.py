@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from disburse.domain.payout import Payout
 from disburse.domain.ports import World
 from disburse.operations.events import Told, read_events
 from disburse.operations.payouts import Found
+from disburse.operations.shared_time import SharedTime
 from disburse.operations.webhooks import add_webhook
 from disburse.protocols.events import Event, decode_event
 from disburse.protocols.webhooks import ID, SIGNATURE, read_secret, verify
@@ -156,6 +158,13 @@ class Receiver:
         return True
 
 
+class RoomTime(SharedTime):
+    """What couriers take for the database's clock: the room's, whatever the database told them. Leases alone go by its own."""
+
+    def saw(self, shown: datetime) -> None:
+        """It was told."""
+
+
 class PostRoom:
     """A house, merchants with receivers, and couriers in a time that the test moves. Close it at the end."""
 
@@ -171,7 +180,9 @@ class PostRoom:
     @classmethod
     async def open(cls, database: Database, world: World, directory: Path) -> PostRoom:
         clock = FakeClock(world.clock.now())
-        return cls(await build_house(database, World(clock, world.random), directory), clock)
+        house = await build_house(database, World(clock, world.random), directory)
+        house.desk.time = RoomTime(clock)
+        return cls(house, clock)
 
     async def receiver(
         self, merchant: Merchant, *, since: int | None = 0, types: Sequence[str] | None = None

@@ -234,7 +234,7 @@ async def test_secrets_are_changed_without_a_gap(room: PostRoom) -> None:
     await room.pay(merchant)
     numbers = await room.all_of(merchant)
     await room.until(lambda: whole(receiver, numbers))
-    await room.pass_time(3601)
+    await room.pass_time(3700)
     await room.pay(merchant)
     numbers = await room.all_of(merchant)
     await room.until(lambda: whole(receiver, numbers))
@@ -329,10 +329,10 @@ async def test_a_courier_killed_between_post_and_record(room: PostRoom) -> None:
 async def seen(room: PostRoom, courier: str) -> None:
     """A process of this name says that it lives: one desk beats for one worker alone."""
     await room.rows(
-        """INSERT INTO workers (worker_id, seen_at) VALUES ($1, $2)
+        """INSERT INTO workers (worker_id, seen_at) VALUES ($1, clock_timestamp())
            ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at RETURNING 1""",
-        courier, room.clock.now(),
-    )  # fmt: skip
+        courier,
+    )
 
 
 async def test_two_couriers_share_the_work(room: PostRoom) -> None:
@@ -357,7 +357,7 @@ async def test_two_couriers_share_the_work(room: PostRoom) -> None:
     for merchant in merchants:
         await room.pay(merchant)
     await room.lapse()
-    await room.clock.advance(11)  # nobody has seen the dead one for a while
+    await room.rows("UPDATE workers SET seen_at = seen_at - interval '11 s' RETURNING 1")  # nobody has seen the dead one for a while
     await seen(room, "courier-2")
     expected = [await room.all_of(merchant) for merchant in merchants]
     pairs = list(zip(receivers, expected, strict=True))

@@ -18,7 +18,7 @@ from disburse.domain.outcomes import Accepted, Finding, NotFound, NotSent, Outco
 from disburse.domain.ports import World
 from disburse.operations.attempts import NOBODY
 from disburse.storage.database import Database
-from disburse.workers.repeat import FRESH_S, MARGIN_S, SETTLED_DOWN_S, may_repeat
+from disburse.workers.repeat import FRESH_S, MARGIN_S, QUIET_S, SETTLED_DOWN_S, may_repeat
 from tests.clock import START
 from tests.workers.provider import Process, Provider, Town
 
@@ -244,6 +244,9 @@ OLD = Attempt(
         (60, math.inf, {"provider_reference": "7"}, False, False),
         (60, math.inf, {"owner": NOBODY}, False, False),
         (60, math.inf, {"opened_at": None}, False, False),
+        (60, math.inf, {"doubt_since": None}, False, False),
+        (60, math.inf, {"doubt_since": START + timedelta(seconds=60 - QUIET_S)}, False, True),
+        (60, math.inf, {"doubt_since": START + timedelta(seconds=60.1 - QUIET_S)}, False, False),
         (-60, math.inf, {}, False, False),
     ],
 )
@@ -271,3 +274,11 @@ def test_an_owners_wrong_clock_decides_nothing(since_the_lease_s: float, promise
     opened = replace(OLD, opened_at=START + off, lease_until=START)
     able = Capabilities(frozenset({Rail.CARD}), frozenset({"RUB"}), deduplicates_for_s=promised_s)
     assert may_repeat(able, opened, False, now, now) is (may or (off < timedelta(0) and promised_s == math.inf))
+
+
+def test_a_clock_that_leapt_sends_nothing_beside_the_first_call() -> None:
+    """Whoever asks by a clock that is minutes ahead does not repeat an order whose doubt began a moment ago by the database's clock."""
+    able = Capabilities(frozenset({Rail.CARD}), frozenset({"RUB"}), deduplicates_for_s=math.inf)
+    moment = START + timedelta(seconds=QUIET_S - 0.1)
+    assert not may_repeat(able, OLD, False, moment + timedelta(minutes=13), moment)
+    assert may_repeat(able, OLD, False, moment + timedelta(minutes=13), moment + timedelta(seconds=0.2))

@@ -191,7 +191,7 @@ class RestDoor:
                 told = await read_story(self._desk, await self._find(merchant, identifier, begin_by))
                 return encode(200, words.explanation(told, self._clock.now()))
             case "limits":
-                return encode(200, words.limits(merchant, await read_headroom(self._desk.database, merchant, self._clock.now())))
+                return encode(200, words.limits(merchant, await read_headroom(self._desk.database, merchant)))
             case "rails":
                 return encode(200, self._rails(merchant))
             case "banks":
@@ -230,7 +230,7 @@ class RestDoor:
         """Why a well-formed payout may not be made now, if it may not. Money is asked for under the lock."""
         if destination.rail is Rail.SBP and destination.bank not in self._accepted:
             return UnknownBank()
-        if draft.execute_at is not None and not is_within_a_year(draft.execute_at, self._clock.now()):
+        if draft.execute_at is not None and not is_within_a_year(draft.execute_at, self._desk.time.now()):
             return TimeOutOfReach()
         off = _switched_off(merchant)
         if off is not None:

@@ -28,7 +28,7 @@ def limits(merchant: str, /, *, place: Place = HERE) -> None:
 
     async def work(house: House) -> tuple[Merchant, list[Headroom]]:
         found = await find_merchant(house.database, merchant)
-        return found, await read_headroom(house.database, found, house.world.clock.now())
+        return found, await read_headroom(house.database, found)
 
     found, rows = run(place, work)
     if place.json:

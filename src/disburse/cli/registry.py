@@ -90,7 +90,7 @@ def plan(
                 told=lambda rows: told(opened.tell()), elsewhere=partial(in_a_helper, opened) if is_worth_it(size) else None,
             )  # fmt: skip
         plans.write_plan(out, _values(planned, file, kind, options))
-        rooms = await read_headroom(house.database, found, house.world.clock.now())
+        rooms = await read_headroom(house.database, found)
         return planned, await registries.gaps(house.database, planned.registry), needed(rooms, registries.totals_of(planned.registry))
 
     planned, gaps, needs = run(place, work)

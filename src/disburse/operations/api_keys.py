@@ -63,7 +63,7 @@ async def add_key(desk: Desk, merchant: Merchant, name: str, *, actor: str) -> N
     async def work(tx: Transaction) -> None:
         unit, known = await _locked(tx, merchant)
         if made.key not in known:
-            _check_room(known, made.key.created_at)
+            _check_room(known, unit.now)
             await _add(tx, unit, merchant, made.key, actor)
             await unit.write()
 
@@ -81,24 +81,23 @@ async def rotate_key(
     if by == key_id and overlap <= timedelta():
         raise OwnApiKey()
     drawn = _draw(desk, merchant, "")
-    at, until = drawn.key.created_at, drawn.key.created_at + min(max(overlap, timedelta()), LONGEST_OVERLAP)
-
     async def make(tx: Transaction) -> ApiKey:
         unit, known = await _locked(tx, merchant)
         ours = next((one for one in known if one.key_id == drawn.key.key_id), None)
         if ours is not None:
             return ours
-        old = _good(known, key_id, by, at)
-        if old.ends_at is not None and old.ends_at <= at:
+        old = _good(known, key_id, by, unit.now)
+        if old.ends_at is not None and old.ends_at <= unit.now:
             raise ApiKeyEnded()
-        _check_room(known, at)
+        _check_room(known, unit.now)
         key = replace(drawn.key, name=old.name)
         await _add(tx, unit, merchant, key, actor)
         await unit.write()
         return key
 
     made = await _findable(desk, merchant, NewApiKey(await desk.database.run(make), drawn.secret))
-    await _end(desk, merchant, key_id, until, by=None, actor=actor)  # only now: whoever is told nothing of the new key keeps the old one
+    both = min(max(overlap, timedelta()), LONGEST_OVERLAP)
+    await _end(desk, merchant, key_id, both, by=None, actor=actor)  # only now: whoever is told nothing of the new key keeps the old one
     return made
 
 
@@ -106,7 +105,7 @@ async def end_key(desk: Desk, merchant: Merchant, key_id: UUID, *, by: UUID | No
     """End a key now; one that ended stays as it is. `by`: the key that asks. Raises NoSuchApiKey, OwnApiKey, ApiKeyEnded (of `by`)."""
     if by == key_id:
         raise OwnApiKey()
-    return await _end(desk, merchant, key_id, desk.world.clock.now(), by=by, actor=actor)
+    return await _end(desk, merchant, key_id, timedelta(), by=by, actor=actor)
 
 
 async def list_keys(desk: Desk, merchant: Merchant) -> list[ApiKey]:
@@ -114,12 +113,12 @@ async def list_keys(desk: Desk, merchant: Merchant) -> list[ApiKey]:
     return await desk.database.ask(lambda tx: api_keys.of_merchant(tx, merchant.shard, merchant.merchant_id))
 
 
-async def _end(desk: Desk, merchant: Merchant, key_id: UUID, until: datetime, *, by: UUID | None, actor: str) -> ApiKey:
+async def _end(desk: Desk, merchant: Merchant, key_id: UUID, after: timedelta, *, by: UUID | None, actor: str) -> ApiKey:
     at = desk.world.clock.now()
 
     async def work(tx: Transaction) -> ApiKey:
         unit, known = await _locked(tx, merchant)
-        old = _good(known, key_id, by, at)
+        old, until = _good(known, key_id, by, unit.now), unit.now + after
         if old.ends_at is not None and old.ends_at <= until:
             return old
         await api_keys.end(tx, merchant.shard, key_id, until)

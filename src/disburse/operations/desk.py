@@ -95,6 +95,7 @@ class Desk:
         self.calendars, self.largest = calendars, batches.largest
         self.witness = Witness(database, world, installation)
         self.recognition = Recognition(database, world, token_life=token_life)
+        self.time = self.recognition.time
         self.finals: Bell[UUID] = Bell()
         self.news: Bell[tuple[int, int]] = Bell()
         self.on_due: Callable[[], None] = _nobody
@@ -158,7 +159,7 @@ class Desk:
             execute=execute,
             comment=comment,
             sandbox_only=sandbox_only,
-            execute_at=self.calendars.time_for(rail, execute_at, at) if execute else execute_at,
+            execute_at=self.calendars.time_for(rail, execute_at, self.time.now()) if execute else execute_at,
         )
 
     def base(self, merchant: Merchant, surface: str, reference: str | None, identifier: UUID) -> str:

@@ -26,9 +26,13 @@ class Headroom:
     left: Used
 
 
-async def read_headroom(database: Database, merchant: Merchant, now: datetime) -> list[Headroom]:
-    """The room of every limit of a merchant, in the order of their names. Raises StoreUnavailable."""
-    return await database.run(lambda tx: headroom(tx, merchant, now))
+async def read_headroom(database: Database, merchant: Merchant) -> list[Headroom]:
+    """The room of every limit of a merchant now, by the database's clock, in the order of their names. Raises StoreUnavailable."""
+
+    async def work(tx: Transaction) -> list[Headroom]:
+        return await headroom(tx, merchant, await tx.database_now())
+
+    return await database.run(work)
 
 
 async def headroom(tx: Transaction, merchant: Merchant, now: datetime) -> list[Headroom]:

@@ -18,6 +18,7 @@ from uuid import UUID
 from disburse.domain.merchant import Merchant
 from disburse.domain.ports import World
 from disburse.operations.secrets import digest, matches, new_secret
+from disburse.operations.shared_time import SharedTime
 from disburse.storage import api_keys, merchants
 from disburse.storage.api_keys import ApiKey
 from disburse.storage.database import Database, StoreUnavailable, Transaction
@@ -51,12 +52,13 @@ class Caller:
 
 
 class Recognition:
-    """Finds merchants for the doors. One per process."""
+    """Finds merchants for the doors. One per process. `time`: the database's, read with the settings, so it is as fresh as they are."""
 
     def __init__(self, database: Database, world: World, *, token_life: timedelta = TOKEN_LIFE) -> None:
         self._database = database
         self._world = world
         self._token_life = token_life
+        self.time = SharedTime(world.clock)
         self._cache: dict[tuple[str, bytes], _Remembered] = {}
         self._version = -1
         self._checked_at = float("-inf")
@@ -85,7 +87,7 @@ class Recognition:
         known = self._cache.get(("api_key", wanted)) or await self._read_key(wanted)
         kept = known.key if known is not None else None
         right = matches(key, kept.key_digest if kept is not None else _NOBODY)
-        if right and known is not None and kept is not None and (kept.ends_at is None or clock.now() < kept.ends_at):
+        if right and known is not None and kept is not None and (kept.ends_at is None or self.time.now() < kept.ends_at):
             return Caller(known.merchant, kept.key_id)
         await clock.sleep(REFUSED_EVERY_S - (clock.monotonic() - began) % REFUSED_EVERY_S)
         return None
@@ -142,7 +144,8 @@ class Recognition:
     async def _read_version(self) -> None:
         try:
             began = self._world.clock.monotonic()
-            version = await self._database.ask(merchants.settings_version)
+            version, shown = await self._database.ask(merchants.settings_version)
+            self.time.saw(shown)
             if version != self._version:
                 self._version = version
                 self._cache.clear()
@@ -160,9 +163,9 @@ class Recognition:
     async def issue_token(self, merchant: Merchant) -> str:
         """A new user token; those issued before stay alive."""
         token = new_secret(self._world.random) + new_secret(self._world.random)
-        ends = self._world.clock.now() + self._token_life
 
         async def work(tx: Transaction) -> None:
+            ends = await tx.database_now() + self._token_life
             await merchants.add_token(tx, digest(token), merchant.shard, merchant.merchant_id, ends)
 
         await self._database.run(work)
@@ -171,7 +174,7 @@ class Recognition:
     async def by_token(self, token: str) -> Merchant | None:
         """The merchant behind a user token that is alive; its life begins anew, written at most once a minute."""
         await self._check()
-        key, at = digest(token), self._world.clock.now()
+        key, at = digest(token), self.time.now()
         known = self._cache.get(("token", key))
         if known is None or known.token_ends is None or known.token_ends <= at:  # another process may have renewed it
             known = await self._read_token(key)

@@ -35,9 +35,9 @@ class WebhookWork:
     lease_s: float
 
     async def share(self, shard: int) -> int:
-        """How many endpoints of the bucket are this courier's fair part."""
-        after = self.desk.world.clock.now() - timedelta(seconds=SEEN_WITHIN_S)
-        active, workers = await self.desk.database.ask(lambda tx: webhook_work.share(tx, shard, after))
+        """How many endpoints of the bucket are this courier's fair part. The desk is told what the database's clock shows."""
+        active, workers, now = await self.desk.database.ask(lambda tx: webhook_work.share(tx, shard, SEEN_WITHIN_S))
+        self.desk.time.saw(now)
         return -(-active // max(workers, 1))
 
     async def claim(self, shard: int, held: Sequence[UUID], limit: int) -> list[Held]:
@@ -93,6 +93,6 @@ class WebhookWork:
         """The secrets to sign with now, the newest first. Raises SealBroken."""
         webhook, vault = held.webhook, self.desk.vault
         sealed, until = [webhook.secret_sealed], webhook.previous_until
-        if webhook.previous_sealed is not None and until is not None and self.desk.world.clock.now() < until:
+        if webhook.previous_sealed is not None and until is not None and self.desk.time.now() < until:
             sealed.append(webhook.previous_sealed)
         return [vault.open_secret(one, merchant_id=webhook.merchant_id) for one in sealed]

@@ -117,12 +117,12 @@ async def rotate_secret(
     """
     at, key = desk.world.clock.now(), desk.world.random.bytes(_KEY_BYTES)
     sealed = desk.vault.seal_secret(key, merchant_id=merchant.merchant_id)
-    until = at + min(max(overlap, timedelta()), LONGEST_OVERLAP)
+    both = min(max(overlap, timedelta()), LONGEST_OVERLAP)
 
     async def change(tx: Transaction, unit: Unit, found: Webhook) -> None:
         if tx.rerun and found.secret_sealed.hex() == sealed.hex():
             return
-        await webhooks.set_secrets(tx, merchant.shard, webhook_id, sealed, found.secret_sealed, until)
+        await webhooks.set_secrets(tx, merchant.shard, webhook_id, sealed, found.secret_sealed, unit.now + both)
         await _tell(unit, merchant, "webhook.rotated", webhook_id, at, actor)
 
     return NewWebhook(await _change(desk, merchant, webhook_id, change), secret_text(key))
@@ -147,7 +147,7 @@ async def resume_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, ac
     async def change(tx: Transaction, unit: Unit, found: Webhook) -> None:
         if found.state != "active":
             await webhooks.set_state(tx, merchant.shard, webhook_id, "active", None)
-            await webhooks.due_afresh(tx, merchant.shard, webhook_id, at)
+            await webhooks.due_afresh(tx, merchant.shard, webhook_id, unit.now)
             await _tell(unit, merchant, "webhook.resumed", webhook_id, at, actor)
 
     return await _change(desk, merchant, webhook_id, change)

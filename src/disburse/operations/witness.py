@@ -123,9 +123,9 @@ class Witness:
             if word is Word.LOST:
                 await write_something(tx)  # a primary that was left behind has no standby: it cannot make us believe this
             if word in (Word.SAME, Word.WAITING, Word.VOUCHED):
-                await workers.seen(tx, worker_id, at, Beat(number, here.timeline if vouches else None))
+                await workers.seen(tx, worker_id, Beat(number, here.timeline if vouches else None))
                 if still := self._still(beats):
-                    await workers.forget(tx, still, at - _DAY)
+                    await workers.forget(tx, still, _DAY)
             return _Told(word, here, beats, standby)
 
         told = await self._database.run(work, anywhere=True)

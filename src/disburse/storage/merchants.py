@@ -101,10 +101,12 @@ async def settings_changed(tx: Transaction) -> None:
     await tx.execute("UPDATE installation SET settings_version = settings_version + 1")
 
 
-async def settings_version(tx: Transaction) -> int:
-    """How often any merchant's settings were changed."""
-    version: int = await tx.fetchval("SELECT settings_version FROM installation")
-    return version
+async def settings_version(tx: Transaction) -> tuple[int, datetime]:
+    """How often any merchant's settings were changed, and what the database's clock shows."""
+    row = await tx.fetchrow("SELECT settings_version, clock_timestamp() FROM installation")
+    if row is None:
+        raise AssertionError("a database without an installation")
+    return row[0], row[1]
 
 
 async def add_token(

@@ -72,10 +72,10 @@ async def facts(tx: Transaction) -> Facts:
     )
 
 
-async def standing(tx: Transaction, now: datetime) -> Standing:
-    """Whether the tables are this version's, and when a worker was last seen, by the programs' clock `now`."""
+async def standing(tx: Transaction) -> Standing:
+    """Whether the tables are this version's, and how long ago a worker was last seen, by the database's clock."""
     lacking = await pending(tx.connection)
     if lacking:
         return Standing(lacking, None)
     seen = await tx.fetchval("SELECT max(seen_at) FROM workers")
-    return Standing([], None if seen is None else max(now - seen, timedelta()))
+    return Standing([], None if seen is None else max(await tx.database_now() - seen, timedelta()))

@@ -63,15 +63,18 @@ class Progress:
     gone: tuple[int, ...] = ()
 
 
-async def share(tx: Transaction, shard: int, seen_after: datetime) -> tuple[int, int]:
-    """How many endpoints of the bucket are active, and how many workers were seen lately."""
+async def share(tx: Transaction, shard: int, within_s: float) -> tuple[int, int, datetime]:
+    """How many endpoints of the bucket are active, how many workers were seen within so many seconds, and what the database's clock shows."""
     row = await tx.fetchrow(
-        """SELECT (SELECT count(*) FROM webhooks WHERE shard = $1 AND state = 'active'),
-               (SELECT count(*) FROM workers WHERE seen_at > $2)""",
+        """WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
+           SELECT (SELECT count(*) FROM webhooks WHERE shard = $1 AND state = 'active'),
+               (SELECT count(*) FROM workers WHERE seen_at > (SELECT now - $2::float8 * interval '1 second' FROM clock)), now FROM clock""",
         shard,
-        seen_after,
+        within_s,
     )
-    return (row[0], row[1]) if row is not None else (0, 0)
+    if row is None:
+        raise AssertionError("a clock that shows nothing")
+    return row[0], row[1], row[2]
 
 
 async def free(tx: Transaction, shard: int, owner: str, held: Sequence[UUID], now: datetime, limit: int) -> list[UUID]:

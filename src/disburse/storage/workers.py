@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 
 from disburse.storage.database import Transaction
 
@@ -26,18 +26,18 @@ async def all_beats(tx: Transaction) -> dict[str, Beat]:
     return {row["worker_id"]: Beat(row["beat"], row["vouches_for"]) for row in rows}
 
 
-async def seen(tx: Transaction, worker_id: str, at: datetime, beat: Beat) -> None:
-    """This worker lives: store its heartbeat."""
+async def seen(tx: Transaction, worker_id: str, beat: Beat) -> None:
+    """This worker lives: store its heartbeat, and when that was by the database's clock."""
     await tx.execute(
-        """INSERT INTO workers (worker_id, seen_at, beat, vouches_for) VALUES ($1, $2, $3, $4)
+        """INSERT INTO workers (worker_id, seen_at, beat, vouches_for) VALUES ($1, clock_timestamp(), $2, $3)
            ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at, beat = excluded.beat, vouches_for = excluded.vouches_for""",
         worker_id,
-        at,
         beat.number,
         beat.vouches_for,
     )
 
 
-async def forget(tx: Transaction, worker_ids: Sequence[str], before: datetime) -> None:
-    """Forget those of these workers that were not seen since `before`."""
+async def forget(tx: Transaction, worker_ids: Sequence[str], unseen_for: timedelta) -> None:
+    """Forget those of these workers that were not seen for so long."""
+    before = await tx.database_now() - unseen_for
     await tx.execute("DELETE FROM workers WHERE worker_id = ANY($1::text[]) AND seen_at < $2", list(worker_ids), before)

@@ -8,6 +8,9 @@ However many endpoints it holds, a round asks the database a handful of question
 and one statement for how far all of them came. Endpoints for which nothing happens cost nothing but that.
 
 One slow receiver delays nobody: a try that takes long gives its place to another (`places.py`).
+
+When something is tried again, and until when a replaced secret signs as well, goes by the database's clock, which each claim reads: another
+courier may have to wait for what this one wrote.
 """
 
 from __future__ import annotations
@@ -218,7 +221,7 @@ class Courier:
 
     async def _read(self, shard: int, one: _Round, known: Mapping[UUID, tuple[int, int, int]]) -> None:
         """Read what is new for whoever has room, and the texts of late events that are due: one statement for all of it."""
-        now, wanted = self._world.clock.now(), _Wanted()
+        now, wanted = self._desk.time.now(), _Wanted()
         for name, (epoch, version, last) in known.items():
             lane = one.lanes.get(name)
             if lane is None or epoch != lane.held.epoch:
@@ -261,7 +264,7 @@ class Courier:
         began = self._world.clock.monotonic()
         if began + limits.call_s + 1 > one.lease_ends.get(name, 0.0):
             return False
-        flight = lane.pick(self._world.clock.now())
+        flight = lane.pick(self._desk.time.now())
         if flight is None:
             return False
         made = self._places.take(lane, began)
@@ -292,12 +295,12 @@ class Courier:
             keys = self._work.keys(lane.held)
         except SealBroken:
             return Unanswered("its secret cannot be opened")
-        headers = headers_of(keys, event.id, int(self._world.clock.now().timestamp()), body)
+        headers = headers_of(keys, event.id, int(self._desk.time.now().timestamp()), body)
         return await self._post.post(lane.held.webhook.url, headers, body, self._limits.call_s)
 
     def _settle(self, lane: Lane, flight: Flight, answer: Answered | Unanswered) -> None:
         """What an answer means: 2xx it was taken, 410 never again, anything else later."""
-        now, tries = self._world.clock.now(), (flight.late.tries if flight.late is not None else 0) + 1
+        now, tries = self._desk.time.now(), (flight.late.tries if flight.late is not None else 0) + 1
         pause = try_again_in_s(tries) * self._world.random.uniform(0.8, 1.2)
         match answer:
             case Answered(status=status) if 200 <= status < 300:

@@ -43,8 +43,9 @@ class Housekeeper:
                     await self._expire(shard)
                 if rounds % _TOKENS_EVERY == 0:
                     await self._desk.forget_tokens()
+                    now = await self._desk.database.ask(lambda tx: tx.database_now())
                     for shard in self._shards:
-                        await duplicates.forget(self._desk.database, shard, self._world.clock.now())
+                        await duplicates.forget(self._desk.database, shard, now)
             except StoreUnavailable:
                 pass  # the next round says it again
             rounds += 1

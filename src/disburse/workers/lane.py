@@ -33,7 +33,7 @@ _REST_S, _LONGEST_REST_S = 5.0, 600.0
 LONGEST_ASKED_S: Final = 3600.0
 """A receiver may ask us to stay away for so long at most."""
 _BELIEVED: Final = timedelta(seconds=1.5 * _LONGEST_S)
-"""No pause is longer. A time beyond it was written by a worker whose clock was wrong: nobody waits for that."""
+"""No pause is longer. A time beyond it was written while the database's clock was wrong: nobody waits for that."""
 
 
 def try_again_in_s(tries: int) -> float:

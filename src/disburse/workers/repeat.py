@@ -9,7 +9,8 @@ The rules (reliability.md, E14):
   the moment the intent was committed, and never to a provider that does not;
 * when that was stands in the row by its owner's clock, and by the database's, which its lease is of. A clock may be years off: what
   the lease says counts too, so that no repeat comes too late, and none waits until that year;
-* the first sending must be over, with time to spare: nobody promises anything about two calls at the same moment;
+* the first sending must be over, with time to spare: nobody promises anything about two calls at the same moment. That a doubt is `QUIET_S`
+  old is said by the database's clock alone, so no worker's clock that leapt lets a repeat go out beside the call that began the doubt;
 * nothing is repeated that was decided since the question was taken, by persons say, and a process that was frozen since then does
   not repeat either;
 * of the answer only "has it" and "paid" are believed. A refusal of a repeat may come before the provider looks the id up, and
@@ -31,6 +32,9 @@ from disburse.operations.desk import Desk, SealBroken
 SETTLED_DOWN_S: Final = 15.0
 """A first sending is surely over so long after its intent: calls end within their deadline, and servers give up on what nobody reads."""
 
+QUIET_S: Final = 10.0
+"""No repeat sooner after a doubt began, by the database's clock: the call that began it had ended then."""
+
 MARGIN_S: Final = 3600.0
 """No repeat in the last hour of a provider's deduplication: clocks differ, and nobody knows when it began to count."""
 
@@ -44,12 +48,16 @@ def may_repeat(able: Capabilities, attempt: Attempt, lapsed: bool, now: datetime
         return False
     if attempt.owner == NOBODY:  # sent by a database that forgot it, nobody knows when
         return False
-    if attempt.state is not AttemptState.UNKNOWN and not lapsed:
+    if not lapsed and (attempt.state is not AttemptState.UNKNOWN or not _is_quiet(attempt, asked_at)):
         return False
     since = (now - attempt.opened_at).total_seconds()
     if attempt.lease_until is not None:
         since = max(since, (asked_at - attempt.lease_until).total_seconds())
     return SETTLED_DOWN_S <= since < able.deduplicates_for_s - MARGIN_S
+
+
+def _is_quiet(attempt: Attempt, asked_at: datetime) -> bool:
+    return attempt.doubt_since is not None and (asked_at - attempt.doubt_since).total_seconds() >= QUIET_S
 
 
 async def ask_or_repeat(
