@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from disburse.simulation.auditor import hooks, registries, rules
+from disburse.simulation.auditor import hooks, registries, rules, times
 from disburse.simulation.auditor.hooks import Endpoint
 from disburse.simulation.auditor.registries import File
 from disburse.simulation.auditor.rows import KEYS, Memory, News
@@ -226,3 +226,53 @@ async def test_counters_of_files() -> None:
     assert await judged(paid=2, failed=0) == await judged(state="executing") == await judged(refused=1) == ["A3"]
     assert await judged(good=3, bad=0) == ["A2", "A3"]
     assert "A3" in await judged(made=1, found=1)
+
+
+# --- times that are written down ---
+
+DAY = timedelta(days=1)
+NEVER: list[str] = []
+
+
+@pytest.mark.parametrize(
+    "state, lives, wrong",
+    [
+        ("created", DAY, NEVER), ("created", DAY + MINUTE, ["E15"]), ("created", DAY - MINUTE, ["H6"]), ("unfunded", 365 * DAY, ["E15"]),
+        ("awaiting_approval", 7 * DAY, NEVER), ("awaiting_approval", 8 * DAY, ["E15"]), ("queued", 365 * DAY, NEVER),
+    ],
+)  # fmt: skip
+def test_how_long_a_payout_waits(state: str, lives: timedelta, wrong: list[str]) -> None:
+    """What waits does so for its time by the database's clock, no longer and no shorter; what is queued waits for nobody."""
+    shown = book()
+    shown.shows(NOW)
+    news = seen(Memory(), payouts=[payout("a", state, expires_at=(NOW + lives).isoformat())])
+    assert said(times.of_commit(news, shown)) == wrong
+
+
+@pytest.mark.parametrize("left, wrong", [(timedelta(), NEVER), (timedelta(seconds=1), ["H6"])])
+def test_what_expires_before_its_time(left: timedelta, wrong: list[str]) -> None:
+    """A payout expires once the database's clock has shown its time."""
+    shown, memory, until = book(), Memory(), NOW + DAY
+    shown.shows(NOW)
+    seen(memory, payouts=[payout("a", "created", expires_at=until.isoformat())])
+    shown.shows(until - left)
+    news = seen(memory, payouts=[payout("a", "expired", expires_at=until.isoformat())])
+    assert said(times.of_commit(news, shown)) == wrong
+
+
+@pytest.mark.parametrize(
+    "number, state, waits, wrong",
+    [
+        (1, "due", timedelta(), NEVER), (1, "due", timedelta(seconds=1), ["E15"]), (2, "due", 10 * MINUTE, NEVER), (2, "due", 13 * MINUTE, ["E15"]),
+        (1, "unknown", timedelta(seconds=5), NEVER), (1, "unknown", 13 * MINUTE, ["E15"]), (1, "accepted", 13 * MINUTE, ["E15"]),
+        (1, "open", 13 * MINUTE, NEVER),
+    ],
+)  # fmt: skip
+def test_what_is_put_off(number: int, state: str, waits: timedelta, wrong: list[str]) -> None:
+    """A payout is sent, and a doubt asked about, soon by the database's clock, and further tries after their pause; leases are another matter."""
+    shown, memory, at = book(), Memory(), (NOW + waits).isoformat()
+    row = {"shard": 0, "payout_id": "a", "number": number, "state": "due", "end_to_end_id": None, "provider_reference": None}
+    if state != "due":
+        seen(memory, attempts=[{**row, "due_at": NOW.isoformat(), "ask_at": None}])
+    news = seen(memory, attempts=[{**row, "state": state, "due_at": at if state == "due" else NOW.isoformat(), "ask_at": at}])
+    assert said(times.of_commit(news, shown)) == wrong

@@ -13,7 +13,7 @@ How the invariants of the reliability page (section 1, read as the design reads 
     L9 W1         payouts, postings, events without gaps, counters never down, an event for each change, actors      books, lives, changes
     H1 H2 H3 H4   one hold, ended once and whole, money lies where the state says, no release beside a live attempt,
                   no end by persons while a lease runs                                                               books, changes
-    H5 H6         final means finished and told; what waits will expire; what expired had not been executed          lives, schema
+    H5 H6         final means finished and told; what waits will expire; what expired had not been executed, and not before its time          lives, schema, times
     C1 C2 C3      one payout a reference and base, one withdrawal a reference; one key told; other content told      lives, history, changes
     C4 C5 C7      no more payouts than were asked for; a known reference is never refused; acknowledged is kept      history
     E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt,
@@ -27,8 +27,8 @@ How the invariants of the reliability page (section 1, read as the design reads 
                   called refused and is paid after all is frozen                                                     lives, changes, books
     E13           what was cancelled had nothing opened                                                              lives
     E14           no order comes again later than its provider lets it                                               provider
-    E15           a next question stands for all doubt, leases are short by the database's clock; after
-                  convergence everything ended or has a reason                                               lives, changes, provider
+    E15           a next question stands for all doubt, leases are short by the database's clock; nothing is put off by another
+                  clock than that; after convergence everything ended or has a reason                        lives, changes, times, provider
     S1 S3         canaries in no row read; rows, answers and payouts are their merchant's                                 here, lives, history
     A1            corrections: two persons, about what stands as the first saw it; payouts: as many as their merchant's policies ask for, none the maker      changes, rules
     W2 W3         receivers get each event, signed, in its payout's order, or are stopped in words; what came adds up hooks
@@ -50,7 +50,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from disburse.simulation.auditor import books, changes, history, hooks, lives, provider, registries, rules, schema
+from disburse.simulation.auditor import (
+    books,
+    changes,
+    history,
+    hooks,
+    lives,
+    provider,
+    registries,
+    rules,
+    schema,
+    times,
+)
 from disburse.simulation.auditor.hooks import Endpoint
 from disburse.simulation.auditor.registries import File
 from disburse.simulation.auditor.rows import READ, Memory, News
@@ -178,6 +189,8 @@ class Auditor:
         now = self._clock() if self._clock is not None else None
         yield from changes.of_commit(self._memory, news, self._absence, now, self._repeats, self._two_step)
         yield from changes.ended_too_early(news, now)
+        if self._rulebook is not None:
+            yield from times.of_commit(news, self._rulebook)
 
     def _same(self, afresh: Memory) -> Iterator[Violation]:
         """L5: what was remembered commit by commit is what stands there now."""

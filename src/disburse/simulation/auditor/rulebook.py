@@ -62,10 +62,11 @@ class Word:
 
 @dataclass(slots=True)
 class Rulebook:
-    """All of one run. `latest`: the latest moment that the database's clock ever showed; `now`: the last one it showed."""
+    """All of one run. `earliest`, `latest`: the moments between which the database's clock ever was; `now`: the last one it showed."""
 
     now: datetime
     latest: datetime
+    earliest: datetime | None = None
     rules: dict[int, Rules] = field(default_factory=dict)
     asked: dict[tuple[int, str], Asked] = field(default_factory=dict)
     words: list[Word] = field(default_factory=list)
@@ -77,4 +78,6 @@ class Rulebook:
         self.now = moment
         if moment > self.latest:
             self.latest = moment
+        if self.earliest is None or moment < self.earliest:
+            self.earliest = moment
         return moment
