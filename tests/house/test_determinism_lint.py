@@ -87,7 +87,7 @@ THE_DATABASES_CLOCK = [
     ("storage/merchants.py", "settings_version"), ("storage/payouts.py", "by_id_now"), ("storage/payouts.py", "to_claim"), ("storage/payouts.py", "due"), ("storage/statement.py", ""),
     ("storage/unit.py", "Unit.lock"), ("storage/webhook_work.py", "share"), ("storage/workers.py", "seen"),
 ]  # fmt: skip
-"""Whatever is decided by a time is decided by the database's clock (decision 18), read by this one name; the simulator puts its own in its place."""
+"""Whatever is decided by a time is decided by the database's clock (decision 19), read by this one name; the simulator puts its own in its place."""
 
 
 def _own_will(source: Source) -> Iterator[str]:

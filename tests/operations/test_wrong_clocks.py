@@ -84,6 +84,6 @@ async def test_the_shared_time() -> None:
     clock = FakeClock()
     time = SharedTime(clock)
     assert time.now() == clock.now()
-    time.saw(clock.now() - YEARS)
+    time.saw(clock.now() - YEARS, clock.monotonic() - 1)
     await clock.advance(5)
-    assert time.now() == clock.now() - YEARS
+    assert time.now() == clock.now() - YEARS + timedelta(seconds=1)

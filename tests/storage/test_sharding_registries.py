@@ -76,7 +76,7 @@ async def live(house: House, mark: str, shard: int) -> None:
     other = await _planned(house, merchant, FILE.format(mark=f"{mark}-other-"))
     assert (other.bad, other.held) == (1, 3)
     await registries.cancel(Terms(desk), other.registry_id, "test")
-    await duplicates.catch_up_somebody(house.database, house.vault, shard, house.world.clock.now())
+    await duplicates.catch_up_somebody(house.database, house.vault, shard)
     await duplicates.forget(house.database, shard, house.world.clock.now() - timedelta(days=1))
 
 

@@ -161,7 +161,7 @@ class Receiver:
 class RoomTime(SharedTime):
     """What couriers take for the database's clock: the room's, whatever the database told them. Leases alone go by its own."""
 
-    def saw(self, shown: datetime) -> None:
+    def saw(self, shown: datetime, asked_at: float) -> None:
         """It was told."""
 
 

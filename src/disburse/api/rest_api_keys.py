@@ -6,11 +6,10 @@ Lives here: reading what is asked and telling what came of it. May not live here
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from disburse.api.rest_orders import actor_of, uuid_of
-from disburse.domain.ports import Clock
 from disburse.operations import api_keys
 from disburse.operations.api_keys import ApiKey, NewApiKey
 from disburse.operations.desk import Desk
@@ -28,7 +27,6 @@ class ApiKeyDesk:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._clock: Clock = desk.world.clock
 
     async def answer(self, route: Route, caller: Caller, identifier: str, request: WireRequest) -> WireAnswer:
         """The answer. Raises Refused, Refusal, StoreUnavailable."""
@@ -62,7 +60,7 @@ class ApiKeyDesk:
         return encode(201, e.ApiKeyMade(api_key=made.secret, key=self._shown(made.key, by)))
 
     def _shown(self, one: ApiKey, by: UUID) -> e.ApiKey:
-        now: datetime = self._clock.now()
+        now = self._desk.time.now()
         ended = one.ends_at is not None and one.ends_at <= now
         return e.ApiKey(
             id=str(one.key_id), name=one.name, ending=one.ending, state="ended" if ended else "active" if one.ends_at is None else "ending",

@@ -69,7 +69,7 @@ async def catch_up(database: Database, vault: Vault, merchant: Merchant, now: da
     return total
 
 
-async def catch_up_somebody(database: Database, vault: Vault, shard: int, now: datetime) -> int:
+async def catch_up_somebody(database: Database, vault: Vault, shard: int) -> int:
     """Follow some thousand events of one merchant who uses registries and has many that were not followed. Returns how many payouts it remembers.
 
     For a worker: whoever plans the next registry then finds little left to do. Raises StoreUnavailable.
@@ -77,6 +77,7 @@ async def catch_up_somebody(database: Database, vault: Vault, shard: int, now: d
     behind = await database.ask(lambda tx: duplicates.most_behind(tx, shard, duplicates.EVENTS))
     if behind is None:
         return 0
+    now = await database.ask(lambda tx: tx.database_now())
     return await catch_up(database, vault, await find_merchant(database, str(behind)), now, steps=1)
 
 

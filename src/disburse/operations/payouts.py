@@ -3,7 +3,7 @@
 Each reads like its sentence: lock the merchants, read, decide in memory command by command, write once. Because commands are
 decided one after the other, two of one reference in one batch fold by themselves: the first makes the payout, the second
 finds it. Ids and times are inside the commands, drawn once, so any of this may run twice (`storage/database.py`). A command's time is
-told and shown; what is decided by a time is decided by the database's clock (`Unit.now`, decision 18).
+told and shown; what is decided by a time is decided by the database's clock (`Unit.now`, decision 19).
 
 The look-up of a reference comes before balance and every other check (invariant C5); a known reference changes nothing but
 one `reference_mismatch` event for each differing content (design, section 3).

@@ -145,7 +145,7 @@ class Recognition:
         try:
             began = self._world.clock.monotonic()
             version, shown = await self._database.ask(merchants.settings_version)
-            self.time.saw(shown)
+            self.time.saw(shown, began)
             if version != self._version:
                 self._version = version
                 self._cache.clear()

@@ -250,7 +250,7 @@ async def begin(
 ) -> Planner:
     """Make a registry whose rows will come. `again`: this content is meant to be paid although it was before; `pay`: rows that are not held for a
     question. Raises StoreUnavailable."""
-    at = terms.desk.world.clock.now()
+    at = await terms.desk.database.ask(lambda tx: tx.database_now())  # what earlier payouts are held against: no wrong clock may hide them
     identifier = payout_id(merchant.shard, at, terms.desk.world.random.bytes(10))
     registry = Registry(
         merchant.shard, identifier, merchant.merchant_id, RegistryState.UPLOADED, file_name[-255:], file_digest, file_bytes, again, False,

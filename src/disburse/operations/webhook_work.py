@@ -36,8 +36,9 @@ class WebhookWork:
 
     async def share(self, shard: int) -> int:
         """How many endpoints of the bucket are this courier's fair part. The desk is told what the database's clock shows."""
+        began = self.desk.world.clock.monotonic()
         active, workers, now = await self.desk.database.ask(lambda tx: webhook_work.share(tx, shard, SEEN_WITHIN_S))
-        self.desk.time.saw(now)
+        self.desk.time.saw(now, began)
         return -(-active // max(workers, 1))
 
     async def claim(self, shard: int, held: Sequence[UUID], limit: int) -> list[Held]:

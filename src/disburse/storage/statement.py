@@ -6,7 +6,7 @@ the place of its merchant in the sorted list of merchants. So whoever writes nee
 transaction that had nothing to read is this statement alone.
 
 What is to happen after a while (a try, a question, an expiry) is handed in as seconds, and the statement adds them to the database's clock, which it
-reads once it has its locks: the one clock that all processes share (decision 18).
+reads once it has its locks: the one clock that all processes share (decision 19).
 
 Every branch is guarded: an update names the state it expects, and a branch that wrote fewer rows than it was given fails the
 whole statement (`GuardFailed`), as a unique key or a balance below zero does. Nothing is ever half written.

@@ -62,7 +62,7 @@ class Registrar:
     async def _remember(self, shard: int) -> None:
         """Keep the duplicate guard's memory near: a step of it at a time, since everybody's work goes on meanwhile."""
         desk = self._terms.desk
-        await duplicates.catch_up_somebody(desk.database, desk.vault, shard, self._world.clock.now())
+        await duplicates.catch_up_somebody(desk.database, desk.vault, shard)
 
     async def _work_on(self, registry: Registry) -> bool:
         """One turn. Whether it used all of it, so that there is more to do."""
