@@ -29,7 +29,7 @@ from disburse.domain.registry_states import FINAL, BadRowNumbers, LetPass, Regis
 from disburse.operations import registries
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Result, Start
-from disburse.operations.registry_plan import EmptyRegistry
+from disburse.operations.registry_plan import EmptyRegistry, PlanGivenUp
 from disburse.operations.registry_rules import Terms
 from disburse.protocols import rest_registry_messages as r
 from disburse.protocols.rest import encode, read_bearer, read_body, read_cursor, read_id, read_query, write_cursor
@@ -46,7 +46,7 @@ WITHIN_S: Final = 30.0
 _NAMES: Final[dict[type[Refusal], str]] = {
     registries.NoSuchRegistry: "not_found", registries.FundingGap: "insufficient_funds", registries.PayoutsNotOn: "payouts_off",
     registries.NothingToPay: "not_all_good", WrongRegistryState: "wrong_state", BadFile: "bad_file", TotalsDisagree: "bad_file",
-    EmptyRegistry: "bad_file",
+    EmptyRegistry: "bad_file", PlanGivenUp: "wrong_state",
 }  # fmt: skip
 
 

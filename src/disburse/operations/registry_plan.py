@@ -12,6 +12,7 @@ the file names the row as one to pay all the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -35,13 +36,15 @@ from disburse.domain.registry_states import (
 )
 from disburse.operations.duplicates import Guard, catch_up
 from disburse.operations.registry_draft import Drafter, Piece, faults_text, twice
+from disburse.operations.registry_left import SILENT, cancel_unplanned
 from disburse.operations.registry_rules import Terms, rules_of
 from disburse.storage import registries
-from disburse.storage.database import Hope, Transaction
+from disburse.storage.database import Hope, StoreUnavailable, Transaction
 from disburse.storage.registries import Namesake, Registry
 from disburse.storage.registry_copy import as_bad, as_held, line_of, reference_of
+from disburse.storage.unit import Unit
 
-__all__ = ["EmptyRegistry", "Piece", "Planner", "Registry", "begin", "plan_all"]
+__all__ = ["EmptyRegistry", "Piece", "PlanGivenUp", "Planner", "Registry", "begin", "plan_all"]
 
 SHOWN: Final = 10_000
 """So many rows that are not good are kept for the plan's file; all are in the database."""
@@ -49,6 +52,10 @@ SHOWN: Final = 10_000
 
 class EmptyRegistry(Refusal):
     """The file has no rows."""
+
+
+class PlanGivenUp(Refusal):
+    """The registry was cancelled while it was planned, or its planning stood still for an hour: nothing of it is left. Plan the file again."""
 
 
 Found = dict[str, Namesake]
@@ -128,6 +135,8 @@ class Planner:
             if not (tx.rerun and await registries.has_chunk(tx, shard, registry, chunk)):
                 last = kept.first + len(kept.rows) - 1
                 await registries.add_chunk(tx, shard, registry, chunk, kept.first, last, kept.rows, kept.names, kept.good, kept.digest)
+                if not await registries.still_uploaded(tx, shard, registry, await tx.database_now() + SILENT):
+                    raise PlanGivenUp()
 
         await self._database.run(work)
 
@@ -157,8 +166,14 @@ class Planner:
                 total[place] += more
         self.shown += kept.shown[: max(SHOWN - len(self.shown), 0)]
 
+    async def give_up(self) -> None:
+        """Leave no registry behind that waits for more rows; the housekeeper forgets those that it has. Raises StoreUnavailable."""
+        await self.stop()
+        await cancel_unplanned(self._database, self._registry, self._terms.desk.world.clock.now(), self._registry.actor)
+        self._terms.desk.on_written()
+
     async def finish(self) -> Registry:
-        """Seal the plan. Returns the registry, planned. Raises EmptyRegistry, StoreUnavailable."""
+        """Seal the plan. Returns the registry, planned. Raises EmptyRegistry, PlanGivenUp, StoreUnavailable."""
         await self.written()
         if not self.rows:
             raise EmptyRegistry()
@@ -176,12 +191,15 @@ class Planner:
         )  # fmt: skip
 
         async def work(tx: Transaction) -> Registry | None:
+            await Unit.lock(tx, registry.shard, [registry.merchant_id])  # somebody may cancel it at this very moment
             if await registries.set_planned(tx, planned, at) or tx.rerun:
                 return await registries.by_id(tx, registry.shard, registry.registry_id)
             return None
 
         found = await self._database.run(work)
-        if found is None or not same(found.digest, planned.digest):
+        if found is None or found.digest is None:
+            raise PlanGivenUp()
+        if not same(found.digest, planned.digest):
             raise AssertionError("a registry changed while it was planned")
         return found
 
@@ -259,7 +277,7 @@ async def begin(
 
     async def work(tx: Transaction) -> None:
         if not (tx.rerun and await registries.by_id(tx, merchant.shard, identifier)):
-            await registries.add(tx, registry)
+            await registries.add(tx, registry, await tx.database_now() + SILENT)
 
     await terms.desk.database.run(work)
     await catch_up(terms.desk.database, terms.desk.vault, merchant, at)
@@ -269,12 +287,17 @@ async def begin(
 async def plan_all(planner: Planner, pieces: AsyncIterator[Piece], told: Callable[[int], None] = lambda rows: None) -> Registry:
     """Plan everything: while the database stores one piece, the next is read, judged and drafted. `told` hears how many rows are stored.
 
-    Raises what the pieces raise, EmptyRegistry, StoreUnavailable; what was stored by then stays without a plan, and is never applied.
+    Raises what the pieces raise, EmptyRegistry, PlanGivenUp, StoreUnavailable; what was stored by then stays without a plan, is never applied, and is
+    forgotten by the housekeeper: soon after a refusal, else when nothing was heard of the planning for `SILENT`.
     """
     try:
         async for piece in pieces:
             await planner.store(piece)
             told(planner.rows)
         return await planner.finish()
+    except Refusal:
+        with contextlib.suppress(StoreUnavailable):
+            await planner.give_up()
+        raise
     finally:
         await planner.stop()

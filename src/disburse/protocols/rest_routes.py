@@ -109,7 +109,7 @@ API_KEY_ROUTES: Final = (
 
 REGISTRY_ROUTES: Final = (
     Route("registry_create", "POST", "/v1/registries", "Plan a file of payouts", {201: r.Registry}, query=r.NewRegistryAsked, file=True,
-          problems=("bad_file",), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
+          problems=("bad_file", "wrong_state"), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
     Route("registry_list", "GET", "/v1/registries", "List registries", {200: r.Registries}, query=r.RegistriesAsked),
     Route("registry_get", "GET", "/v1/registries/{id}", "One registry, with its progress", {200: r.Registry}, problems=("not_found",)),
     Route("registry_stream", "GET", "/v1/registries/{id}/stream", "The same as server-sent events", {200: r.Registry}, problems=("not_found",), stream=True,
