@@ -71,7 +71,7 @@ _CHECKED = """VALUES
     ('rows_add_up', 'registries', 'given_up'),
     ('a_row_is_whole', 'registry_rows', 'num_nulls(fingerprint'),
     ('a_fate_is_whole', 'registry_fates', 'refused'),
-    ('a_key_has_one_answer', 'idempotency_keys', 'refusal IS NOT NULL')"""
+    ('a_key_has_one_answer', 'idempotency_keys', 'num_nonnulls(payout_id, subject_id, refusal) = 1')"""
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
