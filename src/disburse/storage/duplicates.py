@@ -99,7 +99,8 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
 
 
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
-    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts.
+    """Forget traces and names of payouts that were made before a time, so many at once. Returns how many of whichever were more: `limit` means that there
+    may be others.
 
     They are found by their ids, which rise with the time at which they were drawn: that is never after the payout was made. Names of rows that never
     became payouts go by that time alone.
@@ -110,12 +111,12 @@ async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> i
                SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND payout_id < $2 AND at < $3 ORDER BY payout_id LIMIT $4)) RETURNING 1""",
         shard, first, before, limit,
     )  # fmt: skip
-    await tx.execute(
+    names = await tx.fetch(
         """DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY (ARRAY(
-               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3))""",
+               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3)) RETURNING 1""",
         shard, first, limit,
     )  # fmt: skip
-    return len(rows)
+    return max(len(rows), len(names))
 
 
 _COLUMNS = """t.place, t.person, t.patronymic, t.short, t.number, t.detail, t.telling, t.words, t.at, t.payout_id, p.amount_minor, p.currency,
@@ -145,12 +146,12 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
                    ORDER BY at DESC LIMIT {FEW}) AS l
                UNION
                SELECT l.payout_id FROM unnest($6::int8[]) AS a(key) CROSS JOIN LATERAL (
-                   SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND number = a.key AND number <> 0 AND at >= $3
-                   AND merchant_id = $2 ORDER BY at DESC LIMIT {FEW}) AS l
+                   SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND merchant_id = $2 AND number = a.key AND number <> 0 AND at >= $3
+                   ORDER BY at DESC LIMIT {FEW}) AS l
                UNION
                SELECT l.payout_id FROM unnest($7::int8[], $8::int8[], $9::int8[]) AS a(key, number, detail) CROSS JOIN LATERAL (
                    SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND place = a.key AND at >= $3 AND number = a.number
-                       AND detail = a.detail ORDER BY at DESC LIMIT {FEW}) AS l)
+                       AND detail = a.detail AND (number <> 0 OR detail <> 0) ORDER BY at DESC LIMIT {FEW}) AS l)
            SELECT {_COLUMNS} FROM wanted w
            CROSS JOIN LATERAL (SELECT * FROM duplicate_traces WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS t
            CROSS JOIN LATERAL (SELECT * FROM payouts WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS p

@@ -34,7 +34,8 @@ class Housekeeper:
     async def run(self) -> None:
         """Keep house until cancelled."""
         rounds = 0
-        broken: list[int] = []  # buckets with plans that broke off: a large one takes many rounds, since the heartbeat must not wait for it
+        broken: list[int] = []  # buckets with plans that broke off, and
+        past: list[int] = []  # with payouts to forget: many of them take many rounds, since the heartbeat must not wait for it
         while True:
             try:
                 if not await self._desk.worker_seen(self._worker_id):
@@ -45,9 +46,8 @@ class Housekeeper:
                     await self._expire(shard)
                 if rounds % _TOKENS_EVERY == 0:
                     await self._desk.forget_tokens()
-                    for shard in self._shards:
-                        await duplicates.forget(self._desk.database, shard, self._world.clock.now())
-                    broken = list(self._shards)
+                    broken, past = list(self._shards), list(self._shards)
+                past = [shard for shard in past if await self._forget_past(shard)]
                 broken = [shard for shard in broken if await self._forget_broken(shard)]
             except StoreUnavailable:
                 pass  # the next round says it again
@@ -56,6 +56,9 @@ class Housekeeper:
 
     async def _forget_broken(self, shard: int) -> bool:
         return await registry_left.forget_broken(self._desk.database, shard, self._world.clock.now(), f"worker:{self._worker_id}")
+
+    async def _forget_past(self, shard: int) -> bool:
+        return await duplicates.forget(self._desk.database, shard, self._world.clock.now()) >= duplicates.FORGOTTEN
 
     async def _expire(self, shard: int) -> None:
         while True:
