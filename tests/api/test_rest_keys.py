@@ -196,6 +196,8 @@ async def test_a_cancel_and_its_key(shop: Program) -> None:
     assert problem(late) == "wrong_state"
     assert (await shop.act(one["id"], "cancel", key="c-1")).json["state"] == "cancelled"
     assert (await shop.act(two["id"], "cancel", key="c-2")).body == late.body
+    over = await shop.act(one["id"], "execute", key="x-1")
+    assert problem(over) == "wrong_state" and (await shop.act(one["id"], "execute", key="x-1")).body == over.body
 
 
 # --- races --------------------------------------------------------------------------------------------------------

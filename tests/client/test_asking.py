@@ -148,7 +148,7 @@ def test_every_problem_has_a_class() -> None:
 
 def test_what_is_sent() -> None:
     """What was left out is not sent, an id cannot leave its place in the path, and a path that takes a key has one."""
-    assert write("api_key_add", Removed, body=NewApiKey(name="payroll")).body == b'{"name":"payroll"}'
+    assert write("api_key_add", Removed, body=NewApiKey(name="payroll"), key="k").body == b'{"name":"payroll"}'
     assert read("get", Payout, "../../x?y").path == "/v1/payouts/..%2F..%2Fx%3Fy"
     with pytest.raises(ValueError, match="an id"):
         read("get", Payout, "")

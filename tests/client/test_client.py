@@ -128,14 +128,15 @@ async def test_webhooks_and_keys(shop: Program, client: Client) -> None:
     """Endpoints and API keys are made, changed, and ended; a key that was made works, until it is ended."""
     made = await client.add_webhook(NewWebhook(url="https://shop.example/hooks", types=["payout.*"]))
     ours = made.webhook.id
-    assert made.secret.startswith("whsec_") and [one.id for one in await client.webhooks()] == [ours]
+    assert made.secret is not None and made.secret.startswith("whsec_") and [one.id for one in await client.webhooks()] == [ours]
     assert (await client.rotate_webhook(ours, overlap_hours=1)).secret != made.secret
     assert (await client.pause_webhook(ours)).state == "paused" and (await client.resume_webhook(ours)).state == "active"
     assert (await client.resend_webhook(ours, 1, 1)).resend_first == 1
     await client.remove_webhook(ours)
     with pytest.raises(NotFound):
         await client.webhook(ours)
-    other = await client.add_api_key("payroll")
+    other = await client.add_api_key("payroll", key="k-1")
+    assert other.api_key is not None and (await client.add_api_key("payroll", key="k-1")).key.id == other.key.id
     async with Client(f"http://127.0.0.1:{shop.served.port}", other.api_key) as second:
         assert [one.this for one in await second.api_keys()] == [False, True]
         newer = await client.rotate_api_key(other.key.id)
@@ -193,13 +194,26 @@ async def test_nobody_knows(shop: Program, client: Client, serve: Serve, referen
 
 
 async def test_what_must_not_be_done_twice(shop: Program, serve: Serve) -> None:
-    """A call that would be done a second time is sent once, and whether it was done is not known."""
-    line = await bad_line(serve, shop, ["lost"])
-    async with client_of(shop, f"http://127.0.0.1:{line.port}") as client:
-        with pytest.raises(OutcomeUnknown) as unknown:
-            await client.add_api_key("payroll")
+    """A call that has no key, and is not the same when it is done twice, is sent once, and whether it was done is not known."""
+    async with client_of(shop, f"http://127.0.0.1:{shop.served.port}") as near:
+        made = await near.add_webhook(NewWebhook(url="https://shop.example/hooks"))
+        line = await bad_line(serve, shop, ["lost"])
+        async with client_of(shop, f"http://127.0.0.1:{line.port}") as client:
+            with pytest.raises(OutcomeUnknown) as unknown:
+                await client.remove_webhook(made.webhook.id)
         assert unknown.value.key is None and "Look whether" in str(unknown.value)
-        assert len(await client.api_keys()) == 2 and len(line.requests) == 2
+        assert len(await near.webhooks()) == 0 and len(line.requests) == 1
+
+
+async def test_secrets_whose_answer_is_lost(shop: Program, serve: Serve) -> None:
+    """An endpoint whose first answer was lost comes with its secret all the same; an API key comes without, and is replaced."""
+    line, naps = await bad_line(serve, shop, ["lost", "through", "lost", "through"]), Naps()
+    async with client_of(shop, f"http://127.0.0.1:{line.port}", sleep=naps) as client:
+        made = await client.add_webhook(NewWebhook(url="https://shop.example/hooks"))
+        lost = await client.add_api_key("payroll")
+        assert made.secret is not None and lost.api_key is None and len(naps.taken) == 2
+        assert (await client.rotate_api_key(lost.key.id, overlap_hours=0)).api_key is not None
+        assert len(await client.webhooks()) == 1 and [one.state for one in await client.api_keys()] == ["active", "ended", "active"]
 
 
 async def test_what_never_left(shop: Program) -> None:

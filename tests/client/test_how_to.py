@@ -121,6 +121,7 @@ async def test_hooks(shop: Program, tmp_path: Path) -> None:
         made = await client.add_webhook(NewWebhook(url="https://shop.example/hooks"))
         await shop.made_one(destination={"rail": "card", "number": CARD})
         events = [event async for event in client.events(follow=False)]
+    assert made.secret is not None
     keys, inbox, now = [read_secret(made.secret)], str(tmp_path / "inbox.sqlite"), int(time.time())
     server = client_hooks.receiver(WebhookReader(made.secret), inbox, 0)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from disburse.domain.destinations import Destination, read_card, read_sbp
-from disburse.domain.money import read_amount
+from disburse.domain.money import Money, read_amount
 from disburse.domain.outcomes import Rejected, Verdict
 from disburse.domain.payout import Payout
 from disburse.domain.ports import World
 from disburse.operations.duplicates import Guard, Question, catch_up, forget
 from disburse.operations.payouts import Found
-from disburse.storage.database import Database
+from disburse.storage.database import Database, Transaction
 from tests.api.house import House, build_house
 from tests.operations.registry_house import HEADER, Registrars
 
@@ -130,3 +130,28 @@ async def test_pieces_of_one_file(house: House) -> None:
     assert await paymaster.piece(guard, [(CARD, "10.00", WAGE)], 1) == {}
     assert {row: one.row for row, one in (await paymaster.piece(guard, [(CARD, "10.00", WAGE)], 2)).items()} == {2: 1}
     assert {row: one.row for row, one in (await paymaster.piece(guard, [(CARD, "10.00", WAGE)], 3)).items()} == {3: 1}
+
+
+async def test_a_destination_that_is_paid_all_the_time(house: House) -> None:
+    """However often one destination was paid, what says exactly the same is found by a look-up: not by walking all payouts to it, nor another merchant's."""
+    paymaster = await Paymaster(house).open()
+    merchant, now = paymaster.merchant, house.world.clock.now()
+    guard = Guard(house.vault, merchant, now)
+    row = guard.trace(1, CARD, house.vault.fingerprint(CARD.fingerprint_text(), merchant.merchant_id), Money(10_00, "RUB"), "Счет № 777001")
+
+    async def explained(tx: Transaction) -> str:
+        await tx.execute(
+            """INSERT INTO duplicate_traces (shard, payout_id, merchant_id, at, place, person, patronymic, short, number, detail, telling, words)
+               SELECT 0, uuid_in(md5(n::text)::cstring), CASE WHEN n % 2 = 0 THEN $1::int4 ELSE 99 END, $2, CASE WHEN n % 2 = 0 THEN $3::int8 ELSE n END, 0, 0, 0,
+                   CASE WHEN n % 2 = 0 THEN n ELSE $4::int8 END, 0, 0, 0 FROM generate_series(1, 4000) AS n""",
+            merchant.merchant_id, now, row.place, row.number,
+        )  # fmt: skip
+        asked: list[tuple[str, tuple[object, ...]]] = []
+        tx.connection.add_query_logger(lambda sent: asked.append((sent.query, tuple(sent.args))))
+        assert await guard.look(tx, [row]) == []
+        await tx.fetchval("SELECT 1")  # the driver tells of a statement a moment later
+        sql, values = next(one for one in asked if "duplicate_traces" in one[0])
+        return "\n".join(str(line[0]) for line in await tx.fetch(f"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {sql}", *values))
+
+    plan = await house.database.run(explained)
+    assert "duplicate_traces_by_debt" in plan and "Rows Removed by Filter" not in plan, plan

@@ -281,7 +281,7 @@ async def test_a_file_that_cannot_be_read_leaves_no_plan(registrars: Registrars)
     with pytest.raises(BadFile, match="Line 3"):
         await registrars.plan(many(1) + "x" * 70_000)  # found before a row was stored
     rows = await registrars.rows("SELECT state FROM registries")
-    assert [row[0] for row in rows] == ["uploaded"]
+    assert [row[0] for row in rows] == ["cancelled"]
     assert (await registrars.verify()).holds
 
 

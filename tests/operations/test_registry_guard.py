@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from disburse.domain.ports import World
-from disburse.domain.registry_states import BadRowNumbers, LetPass
+from disburse.domain.registry_states import BadRowNumbers, Drifted, LetPass, RegistryState
 from disburse.storage.database import Database
 from tests.api.house import build_house
 from tests.operations.registry_house import HEADER, Registrars
@@ -81,3 +81,38 @@ def test_what_names_no_rows(text: str) -> None:
     """What is neither a number nor a range is refused."""
     with pytest.raises(BadRowNumbers):
         LetPass(text)
+
+
+async def test_two_that_were_planned_side_by_side(registrars: Registrars) -> None:
+    """Once one of them was applied, the other's rows are held against its payouts: apply names what would be asked about, and planned again it is held."""
+    house = registrars.house
+    one = await registrars.planned(wages(("a-1", CARDS[0], "500.00"), ("a-2", CARDS[1], "700.00")))
+    other = await registrars.planned(wages(("b-1", CARDS[1], "700.00"), ("b-2", "4242424242424242", "500.00")), name="b.csv")
+    let_pass = await registrars.planned(wages(("c-1", CARDS[1], "700.00"), ("c-2", CARDS[0], "9.00")), name="c.csv", pay="1")
+    same = await registrars.planned(wages(("a-1", CARDS[0], "500.00"), ("d-2", "4242424242424242", "5.00")), name="d.csv")
+    assert other.held == 0
+    await registrars.apply(one)
+    paid = {payout.reference: payout.payout_id for payout in await house.payouts(registrars.merchant)}
+    with pytest.raises(Drifted, match=rf"row 1 \(line 2\): it was good, it is asked about: Payout {paid['a-2']} pays 700.00 RUB"):
+        await registrars.start(other)
+    assert len(await house.payouts(registrars.merchant)) == 2 and (await registrars.read(other)).state is RegistryState.PLANNED
+    assert (await registrars.planned(wages(("b-1", CARDS[1], "700.00")), name="b.csv")).held == 1
+    assert (await registrars.apply(same)).found == 1  # its reference has that payout: nothing would be paid twice
+    assert (await registrars.apply(let_pass)).made == 2
+    assert (await registrars.verify()).holds
+
+
+async def test_the_same_name_since(registrars: Registrars) -> None:
+    """A payee at another destination is found by the name, too; another sum, or another's name, stops nothing."""
+    head = HEADER.replace("comment", "comment,name")
+    first, second, other = [
+        await registrars.planned(f"{head}{reference},card,{card},,{amount},RUB,зарплата за октябрь,{name}\n", name=reference)
+        for reference, card, amount, name in (
+            ("a", CARDS[0], "500.00", "Петрова Марина Алексеевна"), ("b", CARDS[1], "500.00", "Петрова Марина Алексеевна"),
+            ("c", CARDS[1], "500.00", "Сидоров Иван Петрович"),
+        )
+    ]  # fmt: skip
+    await registrars.apply(first)
+    with pytest.raises(Drifted, match="to the same name at another destination"):
+        await registrars.start(second)
+    assert (await registrars.apply(other)).made == 1

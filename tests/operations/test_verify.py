@@ -180,6 +180,11 @@ DAMAGES: dict[str, tuple[str, str, int]] = {
            CREATE TRIGGER skim BEFORE INSERT ON postings FOR EACH ROW EXECUTE FUNCTION skim()""",
         "L5 no trigger or rule stands between", 0,
     ),
+    "a function that forgets what was agreed to": (
+        """CREATE OR REPLACE FUNCTION forget_unplanned(of_shard smallint, of_registry uuid, most integer) RETURNS bigint LANGUAGE sql SECURITY DEFINER
+           AS 'DELETE FROM disburse.registry_rows WHERE registry_id = of_registry; SELECT 1::bigint'""",
+        "L5 no trigger or rule stands between", 0,
+    ),
     "a numeric column": (
         "ALTER TABLE top_ups ADD COLUMN exact_amount numeric(18, 2)", "L6 amounts are whole numbers", 0,
     ),

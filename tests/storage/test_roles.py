@@ -186,7 +186,7 @@ async def test_every_table_of_a_merchant_begins_with_its_bucket(dsn: str) -> Non
 
 
 async def test_no_trigger_sequence_enum_foreign_key_or_function(dsn: str) -> None:
-    """Nothing in the schema acts by itself, and nothing that a cluster could not distribute is there."""
+    """Nothing in the schema acts by itself, nothing that a cluster could not distribute is there, and one function acts as the owner, for us alone."""
     admin = await asyncpg.connect(dsn)
     counts = await admin.fetchrow(
         """SELECT (SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -195,11 +195,16 @@ async def test_no_trigger_sequence_enum_foreign_key_or_function(dsn: str) -> Non
                      AND relkind NOT IN ('r', 'i', 't')) AS others,
                   (SELECT count(*) FROM pg_type WHERE typnamespace = 'disburse'::regnamespace AND typtype IN ('e', 'd')) AS types,
                   (SELECT count(*) FROM pg_constraint WHERE connamespace = 'disburse'::regnamespace
-                     AND (contype = 'f' OR condeferrable)) AS constraints,
-                  (SELECT count(*) FROM pg_proc WHERE pronamespace = 'disburse'::regnamespace) AS functions"""
+                     AND (contype = 'f' OR condeferrable)) AS constraints"""
+    )
+    functions = await admin.fetch(
+        """SELECT proname, pg_get_userbyid(proowner), proacl::text FROM pg_proc WHERE pronamespace = 'disburse'::regnamespace"""
     )
     await admin.close()
     assert counts is not None and set(counts) == {0}
+    assert [tuple(row) for row in functions] == [
+        ("forget_unplanned", "disburse_owner", "{disburse_owner=X/disburse_owner,disburse_app=X/disburse_owner}")
+    ]
 
 
 async def test_partitioned_tables_are_guarded_alike(server: Callable[[str], str]) -> None:

@@ -21,6 +21,7 @@ from disburse.operations.registry_compare import compare
 from disburse.operations.registry_draft import LARGEST, Judged, Piece
 from disburse.operations.registry_plan import Planner, Registry, begin, plan_all
 from disburse.operations.registry_rules import Terms
+from disburse.operations.repeats import RequestName
 from disburse.protocols.registry_read import Reading, read
 from disburse.protocols.registry_rows import DEFAULT_LIMITS, DEFAULT_OPTIONS, Limits, Options, Refused, Row
 
@@ -101,12 +102,12 @@ Elsewhere = Callable[[Iterator[Piece]], AsyncGenerator[Piece, None]]
 
 async def plan_file(
     terms: Terms, merchant: Merchant, file: BinaryIO, name: str, how: How, *, actor: str, again: bool = False, pay: LetPass = NOBODY,
-    told: Callable[[int], None] = lambda rows: None, elsewhere: Elsewhere | None = None,
+    told: Callable[[int], None] = lambda rows: None, elsewhere: Elsewhere | None = None, request: RequestName | None = None,
 ) -> Planned:  # fmt: skip
-    """Read, judge and plan a file. Raises BadFile, TotalsDisagree, EmptyRegistry, StoreUnavailable."""
+    """Read, judge and plan a file. Raises BadFile, TotalsDisagree, and what `registry_plan.plan_all` raises."""
     digest, size = sha256_of(file)
     reading = opened(file, how)
-    planner = await begin(terms, merchant, file_name=name, file_digest=digest, file_bytes=size, again=again, actor=actor, pay=pay)
+    planner = await begin(terms, merchant, file_name=name, file_digest=digest, file_bytes=size, again=again, actor=actor, pay=pay, name=request)
 
     def drafted() -> Iterator[Piece]:
         for judged in pieces(reading, how, merchant):

@@ -18,8 +18,6 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from disburse.api import rest_words as words
 from disburse.api.allowance import Allowances, Standing
 from disburse.api.kernel import Why
@@ -33,6 +31,7 @@ from disburse.api.rest_orders import (
     check_reference,
     draft_order,
     is_within_a_year,
+    name_of,
     own_id,
     read_money,
 )
@@ -62,11 +61,10 @@ from disburse.operations.desk import Desk, StoreUnavailable
 from disburse.operations.explain import read_story
 from disburse.operations.group_commit import Withdrawn
 from disburse.operations.headroom import read_headroom
-from disburse.operations.keyed import ActOnce, CreateOnce, RequestName
+from disburse.operations.keyed import ActOnce, CreateOnce
 from disburse.operations.payees import DestinationRetired
 from disburse.operations.payouts import CreatePayout
 from disburse.operations.recognise import Caller
-from disburse.operations.secrets import digest
 from disburse.protocols import rest_messages as m
 from disburse.protocols.rest import encode, faulty, read_bearer, read_body, read_cursor, read_key, read_query
 from disburse.protocols.rest_problems import Refused, bad, encode_problem
@@ -212,19 +210,12 @@ class RestDoor:
         asked += [order.execute_at.isoformat()] if order.execute_at is not None else []
         objection = DestinationRetired() if target is not None and target.retired else self._objection(merchant, draft, destination)
         command = CreateOnce(
-            draft, self._named(merchant, key, "create", asked), objection, sticks=not isinstance(objection, UNREMEMBERED)
+            draft, name_of(self._desk, merchant, key, "create", asked), objection, sticks=not isinstance(objection, UNREMEMBERED)
         )
         made = await self._desk.keyed.create(merchant.shard, command, deadline=begin_by, ruled=merchant.ruled)
         if isinstance(made, Refusal):
             raise made
         return encode(201 if made.fresh else 200, words.payout(made.payout))
-
-    def _named(self, merchant: Merchant, key: str | None, act: Name, asked: Sequence[str | bool | None]) -> RequestName | None:
-        """The key, with a keyed digest of what was asked as it was understood: `10` and `10.00` are one."""
-        if key is None:
-            return None
-        content = msgspec.json.encode(["request:1", act, *asked])
-        return RequestName(digest(key), self._desk.vault.fingerprint(content, merchant.merchant_id))
 
     def _objection(self, merchant: Merchant, draft: CreatePayout, destination: Destination) -> Refusal | None:
         """Why a well-formed payout may not be made now, if it may not. Money is asked for under the lock."""
@@ -248,7 +239,7 @@ class RestDoor:
         payout_id = own_id(merchant, identifier)
         command = ActOnce(
             self._desk.act(merchant, payout_id, actor_of(merchant)),
-            self._named(merchant, key, act, [str(payout_id)]),
+            name_of(self._desk, merchant, key, act, [str(payout_id)]),
             _switched_off(merchant) if act == "execute" else None,
         )
         do = self._desk.keyed.execute if act == "execute" else self._desk.keyed.cancel

@@ -9,13 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from disburse.api.rest_orders import actor_of, uuid_of
+from disburse.api.rest_orders import actor_of, name_of, uuid_of
+from disburse.domain.merchant import Merchant
 from disburse.operations import api_keys
 from disburse.operations.api_keys import ApiKey, NewApiKey
 from disburse.operations.desk import Desk
 from disburse.operations.recognise import Caller
+from disburse.operations.repeats import Asked
 from disburse.protocols import rest_event_messages as e
-from disburse.protocols.rest import encode, read_body, read_query
+from disburse.protocols.rest import encode, read_body, read_key, read_query
 from disburse.protocols.rest_messages import Nothing
 from disburse.protocols.rest_problems import Refused, bad
 from disburse.protocols.rest_routes import Route
@@ -37,7 +39,7 @@ class ApiKeyDesk:
                 name = read_body(request, e.NewApiKey).name
                 if not name.isprintable() or name != name.strip():
                     raise bad("name", "holds an invisible character, or white space at an end")
-                return self._made(await api_keys.add_key(self._desk, merchant, name, actor=who), by)
+                return self._made(await api_keys.add_key(self._desk, merchant, name, actor=who, asked=self._asked(merchant, route, request, name)), by)
             case "api_key_list":
                 read_query(request, Nothing)
                 found = await api_keys.list_keys(self._desk, merchant)
@@ -45,8 +47,9 @@ class ApiKeyDesk:
         which = uuid_of(identifier)
         match route.name:
             case "api_key_rotate":
-                overlap = timedelta(hours=read_body(request, e.Overlap).overlap_hours)
-                return self._made(await api_keys.rotate_key(self._desk, merchant, which, overlap=overlap, by=by, actor=who), by)
+                hours = read_body(request, e.Overlap).overlap_hours
+                asked = self._asked(merchant, route, request, str(which), hours)
+                return self._made(await api_keys.rotate_key(self._desk, merchant, which, overlap=timedelta(hours=hours), by=by, actor=who, asked=asked), by)
             case "api_key_disable":
                 read_body(request, Nothing)
                 return encode(200, self._shown(await api_keys.end_key(self._desk, merchant, which, by=by, actor=who), by))
@@ -56,8 +59,11 @@ class ApiKeyDesk:
                 return encode(200, self._shown(one, by))
         raise Refused("not_found")
 
+    def _asked(self, merchant: Merchant, route: Route, request: WireRequest, *what: str | int) -> Asked:
+        return Asked(name_of(self._desk, merchant, read_key(request), route.name, what))
+
     def _made(self, made: NewApiKey, by: UUID) -> WireAnswer:
-        return encode(201, e.ApiKeyMade(api_key=made.secret, key=self._shown(made.key, by)))
+        return encode(201 if made.fresh else 200, e.ApiKeyMade(api_key=made.secret or None, key=self._shown(made.key, by)))
 
     def _shown(self, one: ApiKey, by: UUID) -> e.ApiKey:
         now = self._desk.time.now()

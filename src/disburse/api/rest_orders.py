@@ -5,11 +5,13 @@ All that is wrong with the fields is told at once. May not live here: whether th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 from uuid import UUID
+
+import msgspec
 
 from disburse.domain.destinations import (
     BadDestination,
@@ -26,8 +28,10 @@ from disburse.domain.merchant import Merchant
 from disburse.domain.money import BadAmount, BadCurrency, Money, read_currency, read_positive_amount
 from disburse.domain.routing import TEST_CURRENCY
 from disburse.operations.desk import Desk
+from disburse.operations.keyed import RequestName
 from disburse.operations.payees import Target
 from disburse.operations.payouts import CreatePayout
+from disburse.operations.secrets import digest
 from disburse.protocols.rest import LONGEST_COMMENT, LONGEST_REFERENCE, faulty, read_id
 from disburse.protocols.rest_messages import (
     FieldFault,
@@ -41,6 +45,7 @@ from disburse.protocols.rest_messages import (
     ToWallet,
 )
 from disburse.protocols.rest_problems import Refused
+from disburse.protocols.rest_routes import Name
 
 SURFACE: Final = "own"
 """Under this name the payouts of this surface, and their references, stand in the books (design, section 3)."""
@@ -56,6 +61,14 @@ DETAILS: Final = {rail: [field, *(["bank"] if rail == "sbp" else ["bik"] if rail
 def actor_of(merchant: Merchant) -> str:
     """The name under which this door's deeds stand in events and postings."""
     return f"merchant:{merchant.merchant_id}/{SURFACE}"
+
+
+def name_of(desk: Desk, merchant: Merchant, key: str | None, act: Name, asked: Sequence[Any]) -> RequestName | None:
+    """The Idempotency-Key, with a keyed digest of what was asked as it was understood: `10` and `10.00` are one. None without one."""
+    if key is None:
+        return None
+    content = msgspec.json.encode(["request:1", act, *asked])
+    return RequestName(digest(key), desk.vault.fingerprint(content, merchant.merchant_id))
 
 
 def uuid_of(identifier: str) -> UUID:

@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import cast
 from uuid import UUID
 
-from disburse.api.rest_orders import actor_of, check_reference, own_id, read_to
+from disburse.api.rest_orders import actor_of, check_reference, name_of, own_id, read_to
 from disburse.api.rest_words import UnknownBank
 from disburse.domain.destinations import Destination, Rail
 from disburse.domain.merchant import Merchant
 from disburse.operations import payees
 from disburse.operations.desk import Desk
 from disburse.operations.payees import NoSuchDestination, NoSuchPayee, Payee, Target
+from disburse.operations.repeats import Asked
 from disburse.protocols import rest_payee_messages as p
-from disburse.protocols.rest import encode, faulty, read_body, read_cursor, read_id, read_query, write_cursor
+from disburse.protocols.rest import encode, faulty, read_body, read_cursor, read_id, read_key, read_query, write_cursor
 from disburse.protocols.rest_messages import FieldFault, NewPayout, Nothing, RailName, To
 from disburse.protocols.rest_problems import bad
-from disburse.protocols.rest_routes import Route
+from disburse.protocols.rest_routes import Name, Route
 from disburse.protocols.wire import WireAnswer, WireRequest
 
 
@@ -35,14 +36,15 @@ class PayeeDesk:
         """The answer. Raises Refused, Refusal, StoreUnavailable."""
         match route.name:
             case "payee_add":
-                return await self._add(merchant, read_body(request, p.NewPayee))
+                return await self._add(merchant, request)
             case "payee_list":
                 return encode(200, await self._list(merchant, read_query(request, p.PayeesAsked)))
         which = own_id(merchant, identifier)
         match route.name:
             case "payee_destination_add":
                 destination = self._read(merchant, read_body(request, p.NewDestination).destination)
-                return encode(200, _shown(await payees.add_destination(self._desk, merchant, which, destination, actor=actor_of(merchant))))
+                asked = self._asked(merchant, "payee_destination_add", request, str(which), destination)
+                return encode(200, _shown(await payees.add_destination(self._desk, merchant, which, destination, actor=actor_of(merchant), asked=asked)))
             case "payee_destination_retire":
                 named = _uuid("destination", read_body(request, p.Retired).destination)
                 return encode(200, _shown(await payees.retire_destination(self._desk, merchant, which, named, actor=actor_of(merchant))))
@@ -65,19 +67,26 @@ class PayeeDesk:
         except NoSuchDestination:
             raise bad("payee_destination", "is none of this payee's") from None
 
-    async def _add(self, merchant: Merchant, asked: p.NewPayee) -> WireAnswer:
-        check_reference(asked.reference)
-        destination = self._read(merchant, asked.destination)
-        made, fresh = await payees.add_payee(self._desk, merchant, asked.reference, destination, actor=actor_of(merchant))
+    async def _add(self, merchant: Merchant, request: WireRequest) -> WireAnswer:
+        order = read_body(request, p.NewPayee)
+        check_reference(order.reference)
+        destination = self._read(merchant, order.destination)
+        asked = self._asked(merchant, "payee_add", request, order.reference, destination)
+        made, fresh = await payees.add_payee(self._desk, merchant, order.reference, destination, actor=actor_of(merchant), asked=asked)
         return encode(201 if fresh else 200, _shown(made))
+
+    def _asked(self, merchant: Merchant, act: Name, request: WireRequest, whose: str, to: Destination) -> Asked:
+        """The request's key, and whether the bank is one that may be named now: a repeat of what was saved is not asked that."""
+        unknown = to.rail is Rail.SBP and to.bank not in self._accepted
+        where = self._desk.vault.fingerprint(to.fingerprint_text(), merchant.merchant_id).hex()
+        name = name_of(self._desk, merchant, read_key(request), act, [whose, where, to.name])
+        return Asked(name, UnknownBank() if unknown else None)
 
     def _read(self, merchant: Merchant, to: To) -> Destination:
         faults: list[FieldFault] = []
         found = read_to(to, merchant, faults)
         if found is None:
             raise faulty(faults)
-        if found.rail is Rail.SBP and found.bank not in self._accepted:
-            raise UnknownBank()
         return found
 
     async def _list(self, merchant: Merchant, asked: p.PayeesAsked) -> p.Payees:

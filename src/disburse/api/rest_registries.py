@@ -1,11 +1,12 @@
 """The REST door of registries: `/v1/registries`. A file comes in whole, is planned at once, and is applied by its digest.
 
 Lives here: what a merchant may ask of registries. May not live here: files (`registry_files.py`), SQL, HTTP. Planning holds and pays nothing, so a
-repeat of a POST harms nothing: the same rows cannot be applied twice without a person's yes.
+repeat of a POST harms nothing: the same rows cannot be applied twice without a person's yes. With an Idempotency-Key it plans nothing a second time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from typing import Final, Literal, cast
@@ -20,19 +21,28 @@ from disburse.api.places import STREAM_S, Places
 from disburse.api.registry_files import BadFile, How, plan_file
 from disburse.api.registry_progress import Progress
 from disburse.api.rest import ANSWER_WITHIN_S, PROBLEMS, Stands, with_headers
-from disburse.api.rest_orders import actor_of
+from disburse.api.rest_orders import actor_of, name_of
 from disburse.domain.merchant import Merchant
 from disburse.domain.money import minor_text
 from disburse.domain.refusals import Refusal
 from disburse.domain.registry import TotalsDisagree
 from disburse.domain.registry_states import FINAL, BadRowNumbers, LetPass, RegistryState, WrongRegistryState
-from disburse.operations import registries
+from disburse.operations import registries, repeats
 from disburse.operations.desk import StoreUnavailable
 from disburse.operations.registries import Registry, Result, Start
-from disburse.operations.registry_plan import EmptyRegistry
+from disburse.operations.registry_plan import EmptyRegistry, PlanGivenUp, PlannedMeanwhile
 from disburse.operations.registry_rules import Terms
 from disburse.protocols import rest_registry_messages as r
-from disburse.protocols.rest import encode, read_bearer, read_body, read_cursor, read_id, read_query, write_cursor
+from disburse.protocols.rest import (
+    encode,
+    read_bearer,
+    read_body,
+    read_cursor,
+    read_id,
+    read_key,
+    read_query,
+    write_cursor,
+)
 from disburse.protocols.rest_messages import Amount, FieldFault, Nothing, RailName
 from disburse.protocols.rest_problems import KINDS, Refused, bad, encode_problem
 from disburse.protocols.rest_routes import Route, WrongMethod, find_route
@@ -46,7 +56,7 @@ WITHIN_S: Final = 30.0
 _NAMES: Final[dict[type[Refusal], str]] = {
     registries.NoSuchRegistry: "not_found", registries.FundingGap: "insufficient_funds", registries.PayoutsNotOn: "payouts_off",
     registries.NothingToPay: "not_all_good", WrongRegistryState: "wrong_state", BadFile: "bad_file", TotalsDisagree: "bad_file",
-    EmptyRegistry: "bad_file",
+    EmptyRegistry: "bad_file", PlanGivenUp: "wrong_state",
 }  # fmt: skip
 
 
@@ -137,10 +147,21 @@ class RegistryDoor:
             pay = LetPass(asked.pay)
         except BadRowNumbers as refusal:
             raise bad("pay", "is not row numbers such as 17,23-40, or all") from refusal
-        planned = await plan_file(
-            self._terms, merchant, io.BytesIO(request.body), asked.name, how, actor=actor_of(merchant), again=asked.again == "true", pay=pay
-        )
-        return encode(201, await self._told(planned.registry))
+        content = hashlib.sha256(request.body).hexdigest()
+        named = name_of(self._desk, merchant, read_key(request), "registry_create", [content, asked.name, asked.kind, asked.again, str(pay)])
+        known = await repeats.look_up(self._database, merchant, named)
+        if known is None:
+            try:
+                planned = await plan_file(
+                    self._terms, merchant, io.BytesIO(request.body), asked.name, how, actor=actor_of(merchant), again=asked.again == "true", pay=pay,
+                    request=named,
+                )  # fmt: skip
+                return encode(201, await self._told(planned.registry))
+            except PlannedMeanwhile:
+                known = await repeats.look_up(self._database, merchant, named)
+        if known is None:
+            raise AssertionError("a key that was known is not")
+        return encode(200, await self._told(await registries.find(self._database, known, merchant=merchant)))
 
     async def _find(self, merchant: Merchant, identifier: str) -> Registry:
         return await registries.find(self._database, _own(identifier), merchant=merchant)

@@ -6,21 +6,23 @@ URLs are taken (`protocols/webhook_address.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
-from disburse.api.rest_orders import actor_of, own_id
+from disburse.api.rest_orders import actor_of, name_of, own_id
 from disburse.domain.merchant import Merchant
 from disburse.operations import webhooks
 from disburse.operations.desk import Desk
+from disburse.operations.repeats import Asked
 from disburse.operations.webhooks import Behind, NewWebhook, Webhook
 from disburse.protocols import rest_event_messages as e
 from disburse.protocols.events import TYPES
-from disburse.protocols.rest import encode, read_body, read_query
+from disburse.protocols.rest import encode, read_body, read_key, read_query
 from disburse.protocols.rest_messages import Nothing
 from disburse.protocols.rest_problems import Refused, bad
-from disburse.protocols.rest_routes import Route
+from disburse.protocols.rest_routes import Name, Route
 from disburse.protocols.webhook_address import BadWebhookUrl, read_endpoint
 from disburse.protocols.wire import WireAnswer, WireRequest
 
@@ -39,7 +41,7 @@ class WebhookDesk:
         """The answer. Raises Refused, Refusal, StoreUnavailable."""
         match route.name:
             case "webhook_add":
-                return await self._add(merchant, read_body(request, e.NewWebhook))
+                return await self._add(merchant, request)
             case "webhook_list":
                 read_query(request, Nothing)
                 found = await webhooks.list_webhooks(self._desk, merchant)
@@ -49,38 +51,46 @@ class WebhookDesk:
             case "webhook_get":
                 read_query(request, Nothing)
             case "webhook_rotate":
-                overlap = timedelta(hours=read_body(request, e.Overlap).overlap_hours)
-                return await self._made(200, merchant, await webhooks.rotate_secret(self._desk, merchant, which, overlap=overlap, actor=who))
-            case "webhook_pause":
+                hours = read_body(request, e.Overlap).overlap_hours
+                named = self._asked(merchant, route.name, request, [str(which), hours])
+                made = await webhooks.rotate_secret(self._desk, merchant, which, overlap=timedelta(hours=hours), actor=who, asked=named)
+                return await self._made(200, merchant, made)
+            case "webhook_pause" | "webhook_resume":
                 read_body(request, Nothing)
-                await webhooks.pause_webhook(self._desk, merchant, which, actor=who)
-            case "webhook_resume":
-                read_body(request, Nothing)
-                await webhooks.resume_webhook(self._desk, merchant, which, actor=who)
+                change = webhooks.pause_webhook if route.name == "webhook_pause" else webhooks.resume_webhook
+                await change(self._desk, merchant, which, actor=who, asked=self._asked(merchant, route.name, request, [str(which)]))
             case "webhook_resend":
                 asked = read_body(request, e.Range)
-                await webhooks.resend_events(self._desk, merchant, which, asked.first, asked.last, actor=who)
+                named = self._asked(merchant, route.name, request, [str(which), asked.first, asked.last])
+                await webhooks.resend_events(self._desk, merchant, which, asked.first, asked.last, actor=who, asked=named)
             case "webhook_remove":
                 read_query(request, Nothing)
                 await webhooks.remove_webhook(self._desk, merchant, which, actor=who)
                 return encode(200, e.Removed(id=str(which)))
         return encode(200, await self._look(merchant, which))
 
-    async def _add(self, merchant: Merchant, asked: e.NewWebhook) -> WireAnswer:
+    async def _add(self, merchant: Merchant, request: WireRequest) -> WireAnswer:
+        asked = read_body(request, e.NewWebhook)
+        named = self._asked(merchant, "webhook_add", request, [asked.url, asked.types, asked.since], self._objection(asked))
+        made = await webhooks.add_webhook(
+            self._desk, merchant, asked.url, types=asked.types, since=asked.since, actor=actor_of(merchant), asked=named
+        )
+        return await self._made(201 if made.fresh else 200, merchant, made)
+
+    def _objection(self, asked: e.NewWebhook) -> Refused | None:
+        """Why this cannot be an endpoint now. It goes by settings and versions, so a repeat of what was taken is not asked."""
         try:
             read_endpoint(asked.url, to_loopback=self._to_loopback)
         except BadWebhookUrl as fault:
-            raise bad("url", f"cannot be a webhook endpoint: {fault}") from None
-        if not WANTED.issuperset(asked.types or ()):
-            raise bad("types", "names a type of event that does not exist")
-        made = await webhooks.add_webhook(
-            self._desk, merchant, asked.url, types=asked.types, since=asked.since, actor=actor_of(merchant)
-        )
-        return await self._made(201, merchant, made)
+            return bad("url", f"cannot be a webhook endpoint: {fault}")
+        return None if WANTED.issuperset(asked.types or ()) else bad("types", "names a type of event that does not exist")
+
+    def _asked(self, merchant: Merchant, act: Name, request: WireRequest, what: Sequence[Any], objection: Refused | None = None) -> Asked:
+        return Asked(name_of(self._desk, merchant, read_key(request), act, what), objection)
 
     async def _made(self, status: int, merchant: Merchant, made: NewWebhook) -> WireAnswer:
         shown = await self._look(merchant, made.webhook.webhook_id)
-        return encode(status, e.WebhookMade(webhook=shown, secret=made.secret))
+        return encode(status, e.WebhookMade(webhook=shown, secret=made.secret or None))
 
     async def _look(self, merchant: Merchant, which: UUID) -> e.Webhook:
         for one, behind in await webhooks.list_webhooks(self._desk, merchant):

@@ -65,6 +65,8 @@ _NAMES: Final[dict[type[Refusal], str]] = {
     TooManyWebhooks: "too_many", TooManyApiKeys: "too_many", OwnApiKey: "own_key", ApiKeyEnded: "key_ended",
     NoSuchPayee: "not_found", NoSuchDestination: "not_found", PayeeReused: "reference_reused", TooManyDestinations: "too_many",
 }  # fmt: skip
+_WORDS: Final = {kind.__new__(kind).name: problem for kind, problem in _NAMES.items()}
+"""The same by the refusal's own name, by which a key remembers it."""
 _TELLING: Final = (
     InsufficientFunds, LimitReached, WrongState, NotExecutable, Remembered, KeyReused, ReferenceReused, NoSuchEvents, ResendUnderWay, TooManyWebhooks,
     TooManyApiKeys, OwnApiKey, PayeeReused, TooManyDestinations, NoSuchDestination,
@@ -78,7 +80,7 @@ def refused(refusal: Refusal) -> Refused:
         return bad("destination.bank", "is not one of /v1/banks")
     if isinstance(refusal, TimeOutOfReach):
         return bad("execute_at", "lies more than a year ahead, or further back")
-    name = _NAMES.get(type(refusal), refusal.name)
+    name = _WORDS.get(refusal.name, refusal.name)
     if name not in KINDS:
         raise AssertionError(f"no problem tells of {name}")
     return Refused(name, str(refusal) if isinstance(refusal, _TELLING) else "")

@@ -29,11 +29,8 @@ Idempotency-Key, or since doing it twice is the same. `again`: it would be done 
 
 _KEY: Final = re.compile(r"[!#-~]{1,255}")
 _ROUTES: Final = {route.name: route for route in ROUTES}
-_ONCE: Final = frozenset({
-    "create", "execute", "cancel", "payee_add", "payee_destination_add", "payee_destination_retire", "webhook_pause", "webhook_resume",
-    "api_key_disable", "registry_create", "registry_apply", "registry_cancel",
-})  # fmt: skip
-"""What writes, and is done once at most however often it is asked."""
+_ONCE: Final = frozenset({"payee_destination_retire", "api_key_disable", "registry_apply", "registry_cancel"})
+"""What takes no Idempotency-Key, and comes to the same however often it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +70,31 @@ def write(
 ) -> Call[T]:
     """Something to be done. A path that takes an Idempotency-Key must be given one. Raises ValueError for what can be no key or id."""
     route = _ROUTES[name]
-    if key is not None and _KEY.fullmatch(key) is None:
-        raise ValueError("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces and quotes")
+    if key is not None:
+        _checked(key)
     if route.keyed is not (key is not None):
         raise AssertionError(f"{name} was given a key it cannot have, or none")
     content = msgspec.json.encode(_said(msgspec.to_builtins(body))) if body is not None else None
-    repeat: Repeat = "once" if name in _ONCE else "again"
+    repeat: Repeat = "once" if route.keyed or name in _ONCE else "again"
     return Call(name, route.method, _path(name, identifier), "", content, into, repeat, key, reference)
 
 
 def upload(
-    name: Name, into: type[T], content: bytes, query: msgspec.Struct, *, told: Callable[[int, int], None] | None = None, wait_s: float = 0.0
+    name: Name, into: type[T], content: bytes, query: msgspec.Struct, *, key: str, told: Callable[[int, int], None] | None = None, wait_s: float = 0.0
 ) -> Call[T]:
-    """A file to be taken. That must be harmless to do twice."""
-    if not _ROUTES[name].file or name not in _ONCE:
+    """A file to be taken, once. Raises ValueError for what can be no key."""
+    if not _ROUTES[name].file or not _ROUTES[name].keyed:
         raise AssertionError(f"{name} takes no file")
     return Call(
-        name, _ROUTES[name].method, _path(name, ""), write_query(query), content, into, "once",
+        name, _ROUTES[name].method, _path(name, ""), write_query(query), content, into, "once", _checked(key),
         wait_s=wait_s, kind="application/octet-stream", told=told,
     )  # fmt: skip
+
+
+def _checked(key: str) -> str:
+    if _KEY.fullmatch(key) is None:
+        raise ValueError("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces and quotes")
+    return key
 
 
 def _path(name: Name, identifier: Id) -> str:

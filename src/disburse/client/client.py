@@ -5,7 +5,7 @@ for, or raises one of three things (`errors.py`). May not live here: what an ans
 
 A payout needs a name, so that it is never made twice: a `reference` in `NewPayout`, or a `key`, or both. Where the caller gives no key,
 the client draws one before the first try. It is in `OutcomeUnknown`, and lost with a process that dies: what must survive that is
-the reference, or a key that was stored before it was used.
+the reference, or a key that was stored before it was used. Whatever else would be done a second time has a `key` too.
 """
 
 from __future__ import annotations
@@ -167,9 +167,9 @@ class Client:
 
     # --- payees ---
 
-    async def add_payee(self, payee: p.NewPayee) -> p.Payee:
+    async def add_payee(self, payee: p.NewPayee, *, key: str | None = None) -> p.Payee:
         """Save a payee, or find the one of this reference."""
-        return await self.send(write("payee_add", p.Payee, body=payee, reference=payee.reference))
+        return await self.send(write("payee_add", p.Payee, body=payee, key=self._named(key), reference=payee.reference))
 
     async def payee(self, payee_id: Id) -> p.Payee:
         """One payee."""
@@ -190,9 +190,10 @@ class Client:
                 return
             asked = msgspec.structs.replace(asked, cursor=page.next_cursor)
 
-    async def add_destination(self, payee_id: Id, destination: m.To) -> p.Payee:
+    async def add_destination(self, payee_id: Id, destination: m.To, *, key: str | None = None) -> p.Payee:
         """Save a further destination; one that the payee has already is not added again."""
-        return await self.send(write("payee_destination_add", p.Payee, payee_id, p.NewDestination(destination=destination)))
+        asked = p.NewDestination(destination=destination)
+        return await self.send(write("payee_destination_add", p.Payee, payee_id, asked, key=self._named(key)))
 
     async def retire_destination(self, payee_id: Id, destination_id: Id) -> p.Payee:
         """Pay nothing new there."""
@@ -201,10 +202,10 @@ class Client:
     # --- registries ---
 
     async def plan_registry(
-        self, content: bytes, asked: r.NewRegistryAsked = _A_REGISTRY, *, told: Callable[[int, int], None] | None = None
+        self, content: bytes, asked: r.NewRegistryAsked = _A_REGISTRY, *, key: str | None = None, told: Callable[[int, int], None] | None = None
     ) -> r.Registry:
         """Send a file of payouts and have every row judged; nothing is held and nothing is paid. `told`: bytes sent, and bytes in all."""
-        return await self.send(upload("registry_create", r.Registry, content, asked, told=told, wait_s=_PLANNING_S))
+        return await self.send(upload("registry_create", r.Registry, content, asked, key=self._named(key), told=told, wait_s=_PLANNING_S))
 
     async def apply_registry(self, planned: r.Registry, *, only_good: bool = False, again: bool = False) -> r.Registry:
         """Do exactly what was planned and looked at. May be repeated at any time: each row is paid once. Raises ValueError for one without a plan."""
@@ -272,11 +273,11 @@ class Client:
                     return
                 await self._sleep(self._retries.first_pause_s)  # a server that is about to end answers at once
 
-    # --- webhook endpoints: making one, and all that shows a secret, is never asked twice ---
+    # --- webhook endpoints ---
 
-    async def add_webhook(self, webhook: e.NewWebhook) -> e.WebhookMade:
-        """Have events posted to a URL. The secret is shown this once."""
-        return await self.send(write("webhook_add", e.WebhookMade, body=webhook))
+    async def add_webhook(self, webhook: e.NewWebhook, *, key: str | None = None) -> e.WebhookMade:
+        """Have events posted to a URL. Its secret is shown by this key alone, while it signs."""
+        return await self.send(write("webhook_add", e.WebhookMade, body=webhook, key=self._named(key)))
 
     async def webhooks(self) -> list[e.Webhook]:
         """All endpoints."""
@@ -286,21 +287,22 @@ class Client:
         """One endpoint."""
         return await self.send(read("webhook_get", e.Webhook, webhook_id))
 
-    async def rotate_webhook(self, webhook_id: Id, *, overlap_hours: int = 24) -> e.WebhookMade:
+    async def rotate_webhook(self, webhook_id: Id, *, overlap_hours: int = 24, key: str | None = None) -> e.WebhookMade:
         """Sign with a new secret; for so many hours the old one signs as well."""
-        return await self.send(write("webhook_rotate", e.WebhookMade, webhook_id, e.Overlap(overlap_hours=overlap_hours)))
+        asked = e.Overlap(overlap_hours=overlap_hours)
+        return await self.send(write("webhook_rotate", e.WebhookMade, webhook_id, asked, key=self._named(key)))
 
-    async def pause_webhook(self, webhook_id: Id) -> e.Webhook:
+    async def pause_webhook(self, webhook_id: Id, *, key: str | None = None) -> e.Webhook:
         """Send nothing until it is resumed."""
-        return await self.send(write("webhook_pause", e.Webhook, webhook_id))
+        return await self.send(write("webhook_pause", e.Webhook, webhook_id, key=self._named(key)))
 
-    async def resume_webhook(self, webhook_id: Id) -> e.Webhook:
+    async def resume_webhook(self, webhook_id: Id, *, key: str | None = None) -> e.Webhook:
         """Go on where it stopped."""
-        return await self.send(write("webhook_resume", e.Webhook, webhook_id))
+        return await self.send(write("webhook_resume", e.Webhook, webhook_id, key=self._named(key)))
 
-    async def resend_webhook(self, webhook_id: Id, first: int, last: int) -> e.Webhook:
+    async def resend_webhook(self, webhook_id: Id, first: int, last: int, *, key: str | None = None) -> e.Webhook:
         """Send the events from `first` to `last` once more."""
-        return await self.send(write("webhook_resend", e.Webhook, webhook_id, e.Range(first=first, last=last)))
+        return await self.send(write("webhook_resend", e.Webhook, webhook_id, e.Range(first=first, last=last), key=self._named(key)))
 
     async def remove_webhook(self, webhook_id: Id) -> None:
         """Forget an endpoint."""
@@ -308,17 +310,18 @@ class Client:
 
     # --- API keys ---
 
-    async def add_api_key(self, name: str) -> e.ApiKeyMade:
-        """A further key. It is shown this once."""
-        return await self.send(write("api_key_add", e.ApiKeyMade, body=e.NewApiKey(name=name)))
+    async def add_api_key(self, name: str, *, key: str | None = None) -> e.ApiKeyMade:
+        """A further key. It is shown once: `api_key` is None where an earlier try was carried out and its answer was lost. Rotate it then."""
+        return await self.send(write("api_key_add", e.ApiKeyMade, body=e.NewApiKey(name=name), key=self._named(key)))
 
     async def api_keys(self) -> list[e.ApiKey]:
         """All keys, without the keys."""
         return (await self.send(read("api_key_list", e.ApiKeys))).items
 
-    async def rotate_api_key(self, key_id: Id, *, overlap_hours: int = 24) -> e.ApiKeyMade:
-        """A new key in the place of one, which ends after so many hours."""
-        return await self.send(write("api_key_rotate", e.ApiKeyMade, key_id, e.Overlap(overlap_hours=overlap_hours)))
+    async def rotate_api_key(self, key_id: Id, *, overlap_hours: int = 24, key: str | None = None) -> e.ApiKeyMade:
+        """A new key in the place of one, which ends after so many hours. It is shown once, as in `add_api_key`."""
+        asked = e.Overlap(overlap_hours=overlap_hours)
+        return await self.send(write("api_key_rotate", e.ApiKeyMade, key_id, asked, key=self._named(key)))
 
     async def disable_api_key(self, key_id: Id) -> e.ApiKey:
         """End a key now; it cannot be the one that asks."""

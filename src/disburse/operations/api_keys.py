@@ -3,10 +3,13 @@
 The key is made here, shown once and kept as a digest. Nobody can lock themselves out by mistake: a key cannot end itself, and what
 asks for an end must itself be good when the lock is had. So of two keys that end each other at once one is left. An operator, who
 comes without a key, may end any. Every process forgets what it remembers of keys when one ends (`recognise.py`).
+
+Making and replacing take an Idempotency-Key (`repeats.py`). A repeat is told of the key that was made and never shown it: its text is nowhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,8 +18,10 @@ from uuid import UUID
 from disburse.domain.identifiers import payout_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
+from disburse.operations import repeats
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import NoSuchMerchant
+from disburse.operations.repeats import PLAIN, Asked, Did, Known
 from disburse.operations.secrets import digest, new_secret
 from disburse.storage import api_keys, merchants
 from disburse.storage.api_keys import ApiKey
@@ -50,42 +55,48 @@ class ApiKeyEnded(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key with its text in clear: it is shown once, and can be replaced but never read again."""
+    """A key with its text in clear: it is shown once, and can be replaced but never read again. To a repeat of the request that made it the text is "".
+
+    `fresh`: this command made it.
+    """
 
     key: ApiKey
     secret: str = field(repr=False)
+    fresh: bool = True
 
 
-async def add_key(desk: Desk, merchant: Merchant, name: str, *, actor: str) -> NewApiKey:
-    """Make a further key. Raises TooManyApiKeys."""
-    made = _draw(desk, merchant, name)
+async def add_key(desk: Desk, merchant: Merchant, name: str, *, actor: str, asked: Asked = PLAIN) -> NewApiKey:
+    """Make a further key. Raises TooManyApiKeys; and what `repeats.once` raises."""
+    drawn = _draw(desk, merchant, name)
 
-    async def work(tx: Transaction) -> None:
-        unit, known = await _locked(tx, merchant)
-        if made.key not in known:
+    async def make(tx: Transaction, unit: Unit) -> Did[ApiKey]:
+        known = await api_keys.of_merchant(tx, merchant.shard, merchant.merchant_id)
+        if drawn.key not in known:
             _check_room(known, unit.now)
-            await _add(tx, unit, merchant, made.key, actor)
+            await _add(tx, unit, merchant, drawn.key, actor)
             await unit.write()
+        return Did(drawn.key, drawn.key.key_id)
 
-    await desk.database.run(work)
-    return await _findable(desk, merchant, made)
+    return await _made_once(desk, merchant, asked, drawn, make, actor)
 
 
 async def rotate_key(
-    desk: Desk, merchant: Merchant, key_id: UUID, *, overlap: timedelta = OVERLAP, by: UUID | None = None, actor: str
+    desk: Desk, merchant: Merchant, key_id: UUID, *, overlap: timedelta = OVERLAP, by: UUID | None = None, actor: str, asked: Asked = PLAIN
 ) -> NewApiKey:
     """Replace a key: a new one of the same name, and the old one ends after `overlap`. `by`: the key that asks.
 
-    The new one is good before the old one ends. Raises NoSuchApiKey, ApiKeyEnded, OwnApiKey, TooManyApiKeys.
+    The new one is good before the old one ends. Raises NoSuchApiKey, ApiKeyEnded, OwnApiKey, TooManyApiKeys; and what `repeats.once` raises.
     """
-    if by == key_id and overlap <= timedelta():
-        raise OwnApiKey()
     drawn = _draw(desk, merchant, "")
-    async def make(tx: Transaction) -> ApiKey:
-        unit, known = await _locked(tx, merchant)
+    both = min(max(overlap, timedelta()), LONGEST_OVERLAP)
+
+    async def make(tx: Transaction, unit: Unit) -> Did[ApiKey]:
+        if by == key_id and overlap <= timedelta():
+            raise OwnApiKey()
+        known = await api_keys.of_merchant(tx, merchant.shard, merchant.merchant_id)
         ours = next((one for one in known if one.key_id == drawn.key.key_id), None)
         if ours is not None:
-            return ours
+            return Did(ours, ours.key_id)
         old = _good(known, key_id, by, unit.now)
         if old.ends_at is not None and old.ends_at <= unit.now:
             raise ApiKeyEnded()
@@ -93,12 +104,29 @@ async def rotate_key(
         key = replace(drawn.key, name=old.name)
         await _add(tx, unit, merchant, key, actor)
         await unit.write()
-        return key
+        return Did(key, key.key_id)
 
-    made = await _findable(desk, merchant, NewApiKey(await desk.database.run(make), drawn.secret))
-    both = min(max(overlap, timedelta()), LONGEST_OVERLAP)
-    await _end(desk, merchant, key_id, both, by=None, actor=actor)  # only now: whoever is told nothing of the new key keeps the old one
+    made = await _made_once(desk, merchant, asked, drawn, make, actor)
+    if made.fresh:  # whoever is told nothing of the new key keeps the old one
+        await _end(desk, merchant, key_id, both, by=None, actor=actor)
     return made
+
+
+async def _made_once(
+    desk: Desk, merchant: Merchant, asked: Asked, drawn: NewApiKey, make: Callable[[Transaction, Unit], Awaitable[Did[ApiKey]]], actor: str
+) -> NewApiKey:
+    """The key that is drawn, made and good; or the one that this request made before, of which nobody has the text any more."""
+
+    async def again(tx: Transaction, known: Known) -> ApiKey:
+        found = [one for one in await api_keys.of_merchant(tx, merchant.shard, merchant.merchant_id) if one.key_id == known.subject_id]
+        if not found:
+            raise NoSuchApiKey()
+        return found[0]
+
+    made = await repeats.once(desk.database, merchant, asked, drawn.key.created_at, actor, make, again, unkept=(NoSuchApiKey,))
+    if made.key_id != drawn.key.key_id:
+        return NewApiKey(made, "", fresh=False)
+    return await _findable(desk, merchant, NewApiKey(made, drawn.secret))
 
 
 async def end_key(desk: Desk, merchant: Merchant, key_id: UUID, *, by: UUID | None = None, actor: str) -> ApiKey:

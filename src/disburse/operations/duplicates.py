@@ -39,6 +39,8 @@ from disburse.storage.vault import Vault
 
 __all__ = ["Guard", "Question", "Trace", "catch_up", "catch_up_somebody", "forget"]
 
+FORGOTTEN: Final = 5_000
+"""So many payouts are forgotten by one transaction."""
 ABOVE: Final = 50_000
 """Rows of the same file are compared with at least so many rows above them, and at most twice as many."""
 
@@ -89,8 +91,8 @@ def _of_payout(one: duplicates.New, keyed: Callable[[bytes], bytes]) -> Trace:
     )
 
 
-async def forget(database: Database, shard: int, now: datetime, limit: int = 5_000) -> int:
-    """Forget payouts beyond the window, some at once: returns how many. Raises StoreUnavailable."""
+async def forget(database: Database, shard: int, now: datetime, limit: int = FORGOTTEN) -> int:
+    """Forget payouts beyond the window, some at once: returns how many; `limit` means that there may be more. Raises StoreUnavailable."""
     return await database.run(lambda tx: duplicates.forget(tx, shard, now - _WINDOW, limit))
 
 

@@ -122,7 +122,7 @@ class _Keys:
         known = self._known.get((merchant, request.digest)) if request is not None else None
         if known is None or request is None:
             return None
-        if known.fingerprint != request.fingerprint:
+        if known.fingerprint != request.fingerprint or known.subject_id is not None:
             return KeyReused()
         if known.payout_id is not None:
             return known.payout_id
@@ -138,7 +138,7 @@ class _Keys:
             else Known(request.fingerprint, None, result.name, str(result))
         )  # fmt: skip
         self._known[merchant, request.digest] = known
-        self._unit.add("keys", (request.digest, self._unit.place(merchant), *known, command.at, command.actor))
+        self._unit.add("keys", (request.digest, self._unit.place(merchant), *known[:4], command.at, command.actor))
 
 
 async def _keys(tx: Transaction, unit: Unit, commands: Sequence[CreateOnce] | Sequence[ActOnce]) -> _Keys:

@@ -4,6 +4,7 @@ A payout may name a payee in the place of a destination. So that a request which
 a name leads to ever changes: a destination is added and retired, never edited, and a payee named alone means its first destination, for
 ever. A retired one speaks against a new payout only; a repeat of one that was made finds it.
 
+Adding takes an Idempotency-Key (`repeats.py`): a repeat adds nothing, also after the destination was retired.
 Destinations are sealed here as a payout's are, each for its own id, and opened only to be sealed again for a payout.
 """
 
@@ -19,8 +20,10 @@ from disburse.domain.destinations import Destination
 from disburse.domain.identifiers import payout_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
+from disburse.operations import repeats
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import NoSuchMerchant
+from disburse.operations.repeats import PLAIN, Asked, Did, Known
 from disburse.storage import payees
 from disburse.storage.database import Transaction
 from disburse.storage.payees import Payee, SavedDestination
@@ -61,39 +64,47 @@ class Target:
     retired: bool
 
 
-async def add_payee(desk: Desk, merchant: Merchant, reference: str, destination: Destination, *, actor: str) -> tuple[Payee, bool]:
-    """The payee of this reference, and whether this call made it. Raises PayeeReused."""
+async def add_payee(
+    desk: Desk, merchant: Merchant, reference: str, destination: Destination, *, actor: str, asked: Asked = PLAIN
+) -> tuple[Payee, bool]:
+    """The payee of this reference, and whether this call made it. Raises PayeeReused; and what `repeats.once` raises."""
     at = desk.world.clock.now()
     identifier = _draw_id(desk, merchant, at)
     first = _save(desk, merchant, identifier, 1, destination, at)
     made = Payee(identifier, merchant.merchant_id, reference, at, (first,))
 
-    async def work(tx: Transaction) -> tuple[Payee, bool]:
-        unit = await _locked(tx, merchant)
+    async def work(tx: Transaction, unit: Unit) -> Did[tuple[Payee, bool]]:
         known = await payees.by_reference(tx, merchant.shard, merchant.merchant_id, reference)
         if known is not None:
             if not hmac.compare_digest(known.destinations[0].destination_digest, first.destination_digest):
                 raise PayeeReused()
-            return known, known.payee_id == identifier
+            return Did((known, known.payee_id == identifier), known.payee_id)
         await payees.insert(tx, merchant.shard, made, actor)
         await _tell(unit, merchant, "payee.added", identifier, at, actor)
-        return made, True
+        return Did((made, True), identifier)
 
-    result = await desk.database.run(work)
+    async def again(tx: Transaction, known: Known) -> tuple[Payee, bool]:
+        return await _read(tx, merchant, _subject(known)), known.subject_id == identifier
+
+    result = await repeats.once(desk.database, merchant, asked, at, actor, work, again)
     desk.on_written()
     return result
 
 
-async def add_destination(desk: Desk, merchant: Merchant, payee_id: UUID, destination: Destination, *, actor: str) -> Payee:
-    """A further destination; one that the payee has and that is not retired is not added again. Raises NoSuchPayee, TooManyDestinations."""
+async def add_destination(
+    desk: Desk, merchant: Merchant, payee_id: UUID, destination: Destination, *, actor: str, asked: Asked = PLAIN
+) -> Payee:
+    """A further destination; one that the payee has and that is not retired is not added again.
+
+    Raises NoSuchPayee, TooManyDestinations; and what `repeats.once` raises.
+    """
     at = desk.world.clock.now()
     drawn = _save(desk, merchant, payee_id, 0, destination, at)
 
-    async def work(tx: Transaction) -> Payee:
-        unit = await _locked(tx, merchant)
+    async def work(tx: Transaction, unit: Unit) -> Did[Payee]:
         known = await _read(tx, merchant, payee_id)
         if any(hmac.compare_digest(one.destination_digest, drawn.destination_digest) and one.retired_at is None for one in known.destinations):
-            return known
+            return Did(known, payee_id)
         if len(known.destinations) >= MOST:
             raise TooManyDestinations()
         further = SavedDestination(
@@ -101,9 +112,12 @@ async def add_destination(desk: Desk, merchant: Merchant, payee_id: UUID, destin
         )
         await payees.add(tx, merchant.shard, merchant.merchant_id, further, actor)
         await _tell(unit, merchant, "payee.destination_added", payee_id, at, actor)
-        return await _read(tx, merchant, payee_id)
+        return Did(await _read(tx, merchant, payee_id), payee_id)
 
-    result = await desk.database.run(work)
+    async def again(tx: Transaction, known: Known) -> Payee:
+        return await _read(tx, merchant, _subject(known))
+
+    result = await repeats.once(desk.database, merchant, asked, at, actor, work, again, unkept=(NoSuchPayee,))
     desk.on_written()
     return result
 
@@ -147,6 +161,12 @@ async def target_of(desk: Desk, merchant: Merchant, payee_id: UUID, destination_
     found = _destination_of(known, destination_id) if destination_id is not None else known.destinations[0]
     plain = desk.vault.open(found.sealed, merchant_id=merchant.merchant_id, payout_id=found.destination_id.bytes)
     return Target(payee_id, Destination.from_bytes(plain), found.retired_at is not None)
+
+
+def _subject(known: Known) -> UUID:
+    if known.subject_id is None:
+        raise AssertionError("a request about a payee was kept without one")
+    return known.subject_id
 
 
 def _destination_of(payee: Payee, destination_id: UUID) -> SavedDestination:

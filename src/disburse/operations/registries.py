@@ -38,6 +38,7 @@ from disburse.operations.merchants import find_merchant
 from disburse.operations.operators import NeedsOperator, is_person
 from disburse.operations.policies import Answered, Item, Need, Say, Standing
 from disburse.operations.registry_rules import Terms, rules_of
+from disburse.operations.registry_since import asked_since
 from disburse.storage import merchants, registries
 from disburse.storage.database import Database, Transaction
 from disburse.storage.registries import Ends, Registry, Result
@@ -220,6 +221,7 @@ async def start(terms: Terms, command: Start, *, merchant: Merchant | None = Non
         raise NothingToPay()
     who = await find_merchant(database, str(registry.merchant_id))
     changed = await drift(terms, who, registry, told)
+    changed = changed or await asked_since(terms, who, registry, plan_of(registry).get("pay", ""))
     if changed:
         raise Drifted(changed)
     if who.payouts != "on":

@@ -12,6 +12,7 @@ the file names the row as one to pay all the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,15 +34,19 @@ from disburse.domain.registry_states import (
     rows_digest,
     same,
 )
+from disburse.operations import repeats
 from disburse.operations.duplicates import Guard, catch_up
 from disburse.operations.registry_draft import Drafter, Piece, faults_text, twice
+from disburse.operations.registry_left import SILENT, cancel_unplanned
 from disburse.operations.registry_rules import Terms, rules_of
-from disburse.storage import registries
-from disburse.storage.database import Hope, Transaction
+from disburse.operations.repeats import RequestName
+from disburse.storage import keys, registries
+from disburse.storage.database import Hope, StoreUnavailable, Transaction
 from disburse.storage.registries import Namesake, Registry
 from disburse.storage.registry_copy import as_bad, as_held, line_of, reference_of
+from disburse.storage.unit import Unit
 
-__all__ = ["EmptyRegistry", "Piece", "Planner", "Registry", "begin", "plan_all"]
+__all__ = ["EmptyRegistry", "Piece", "PlanGivenUp", "PlannedMeanwhile", "Planner", "Registry", "begin", "plan_all"]
 
 SHOWN: Final = 10_000
 """So many rows that are not good are kept for the plan's file; all are in the database."""
@@ -51,14 +56,25 @@ class EmptyRegistry(Refusal):
     """The file has no rows."""
 
 
+class PlanGivenUp(Refusal):
+    """The registry was cancelled while it was planned, or its planning stood still for an hour: nothing of it is left. Plan the file again."""
+
+
+class PlannedMeanwhile(Refusal):
+    """Another request with the same Idempotency-Key has planned this file meanwhile."""
+
+
 Found = dict[str, Namesake]
 
 
 class Planner:
-    """Plans one registry of a merchant. Give it pieces of rows by `store`, in order; then `finish`. `drafter` makes pieces."""
+    """Plans one registry of a merchant. Give it pieces of rows by `store`, in order; then `finish`. `drafter` makes pieces.
 
-    def __init__(self, terms: Terms, merchant: Merchant, registry: Registry, pay: LetPass) -> None:
-        self._terms, self._merchant, self._registry, self._pay = terms, merchant, registry, pay
+    `name`: the request's Idempotency-Key, which is kept with the plan: whoever was quicker with it has planned the file.
+    """
+
+    def __init__(self, terms: Terms, merchant: Merchant, registry: Registry, pay: LetPass, name: RequestName | None = None) -> None:
+        self._terms, self._merchant, self._registry, self._pay, self._name = terms, merchant, registry, pay, name
         self._database = terms.desk.database
         self._guard = Guard(terms.desk.vault, merchant, registry.created_at)
         self._hope = Hope()
@@ -128,6 +144,8 @@ class Planner:
             if not (tx.rerun and await registries.has_chunk(tx, shard, registry, chunk)):
                 last = kept.first + len(kept.rows) - 1
                 await registries.add_chunk(tx, shard, registry, chunk, kept.first, last, kept.rows, kept.names, kept.good, kept.digest)
+                if not await registries.still_uploaded(tx, shard, registry, await tx.database_now() + SILENT):
+                    raise PlanGivenUp()
 
         await self._database.run(work)
 
@@ -157,8 +175,14 @@ class Planner:
                 total[place] += more
         self.shown += kept.shown[: max(SHOWN - len(self.shown), 0)]
 
+    async def give_up(self) -> None:
+        """Leave no registry behind that waits for more rows; the housekeeper forgets those that it has. Raises StoreUnavailable."""
+        await self.stop()
+        await cancel_unplanned(self._database, self._registry, self._terms.desk.world.clock.now(), self._registry.actor)
+        self._terms.desk.on_written()
+
     async def finish(self) -> Registry:
-        """Seal the plan. Returns the registry, planned. Raises EmptyRegistry, StoreUnavailable."""
+        """Seal the plan. Returns the registry, planned. Raises EmptyRegistry, PlanGivenUp, PlannedMeanwhile, KeyReused, StoreUnavailable."""
         await self.written()
         if not self.rows:
             raise EmptyRegistry()
@@ -176,12 +200,22 @@ class Planner:
         )  # fmt: skip
 
         async def work(tx: Transaction) -> Registry | None:
-            if await registries.set_planned(tx, planned, at) or tx.rerun:
+            await Unit.lock(tx, registry.shard, [registry.merchant_id])  # somebody may cancel it at this very moment
+            known = await repeats.known_as(tx, self._merchant, self._name)
+            if known is not None and known.subject_id != registry.registry_id:
+                raise PlannedMeanwhile()
+            done = await registries.set_planned(tx, planned, at)
+            if done and self._name is not None:
+                await keys.add(tx, registry.shard, registry.merchant_id, self._name.digest,
+                               keys.Known(self._name.fingerprint, None, None, None, registry.registry_id), at, registry.actor)  # fmt: skip
+            if done or tx.rerun:
                 return await registries.by_id(tx, registry.shard, registry.registry_id)
             return None
 
         found = await self._database.run(work)
-        if found is None or not same(found.digest, planned.digest):
+        if found is None or found.digest is None:
+            raise PlanGivenUp()
+        if not same(found.digest, planned.digest):
             raise AssertionError("a registry changed while it was planned")
         return found
 
@@ -246,10 +280,11 @@ _OTHER_CONTENT: Final = Fault("reference", "belongs to a payout with another pay
 
 
 async def begin(
-    terms: Terms, merchant: Merchant, *, file_name: str, file_digest: bytes, file_bytes: int, again: bool, actor: str, pay: LetPass = NOBODY
-) -> Planner:
+    terms: Terms, merchant: Merchant, *, file_name: str, file_digest: bytes, file_bytes: int, again: bool, actor: str, pay: LetPass = NOBODY,
+    name: RequestName | None = None,
+) -> Planner:  # fmt: skip
     """Make a registry whose rows will come. `again`: this content is meant to be paid although it was before; `pay`: rows that are not held for a
-    question. Raises StoreUnavailable."""
+    question; `name`: the request's Idempotency-Key. Raises StoreUnavailable."""
     at = await terms.desk.database.ask(lambda tx: tx.database_now())  # what earlier payouts are held against: no wrong clock may hide them
     identifier = payout_id(merchant.shard, at, terms.desk.world.random.bytes(10))
     registry = Registry(
@@ -259,22 +294,27 @@ async def begin(
 
     async def work(tx: Transaction) -> None:
         if not (tx.rerun and await registries.by_id(tx, merchant.shard, identifier)):
-            await registries.add(tx, registry)
+            await registries.add(tx, registry, await tx.database_now() + SILENT)
 
     await terms.desk.database.run(work)
     await catch_up(terms.desk.database, terms.desk.vault, merchant, at)
-    return Planner(terms, merchant, registry, pay)
+    return Planner(terms, merchant, registry, pay, name)
 
 
 async def plan_all(planner: Planner, pieces: AsyncIterator[Piece], told: Callable[[int], None] = lambda rows: None) -> Registry:
     """Plan everything: while the database stores one piece, the next is read, judged and drafted. `told` hears how many rows are stored.
 
-    Raises what the pieces raise, EmptyRegistry, StoreUnavailable; what was stored by then stays without a plan, and is never applied.
+    Raises what the pieces raise, EmptyRegistry, PlanGivenUp, StoreUnavailable; what was stored by then stays without a plan, is never applied, and is
+    forgotten by the housekeeper: soon after a refusal, else when nothing was heard of the planning for `SILENT`.
     """
     try:
         async for piece in pieces:
             await planner.store(piece)
             told(planner.rows)
         return await planner.finish()
+    except Refusal:
+        with contextlib.suppress(StoreUnavailable):
+            await planner.give_up()
+        raise
     finally:
         await planner.stop()

@@ -2,12 +2,15 @@
 
 Each is decided under the merchant's lock and told in an event that names who did it. The secret is made here, shown once and kept
 sealed, since every message is signed with it. What a URL may be is the doors' to say (`protocols/webhook_address.py`), and the
-courier judges it again at each try.
+courier judges it again at each try. All but removing take an Idempotency-Key (`repeats.py`).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,11 +20,14 @@ from uuid import UUID
 from disburse.domain.identifiers import payout_id
 from disburse.domain.merchant import Merchant
 from disburse.domain.refusals import Refusal
+from disburse.operations import repeats
 from disburse.operations.desk import Desk
 from disburse.operations.payouts import NoSuchMerchant
+from disburse.operations.repeats import PLAIN, Asked, Did, Known
 from disburse.storage import webhooks
 from disburse.storage.database import Transaction
 from disburse.storage.unit import Unit
+from disburse.storage.vault import SealBroken
 from disburse.storage.webhooks import Behind, Webhook
 
 __all__ = ["Behind", "NewWebhook", "Webhook", "add_webhook", "list_webhooks", "pause_webhook", "remove_webhook", "resend_events", "resume_webhook", "rotate_secret"]
@@ -60,28 +66,31 @@ class ResendUnderWay(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """An endpoint with its new secret in clear: it is shown once, and can be replaced but never read again."""
+    """An endpoint with its new secret in clear: it is shown once, and again to a repeat of the request that made it, while it is live. Else it is "".
+
+    `fresh`: this command made it.
+    """
 
     webhook: Webhook
     secret: str = field(repr=False)
+    fresh: bool = True
 
 
 async def add_webhook(
-    desk: Desk, merchant: Merchant, url: str, *, types: Sequence[str] | None = None, since: int | None = None, actor: str
+    desk: Desk, merchant: Merchant, url: str, *, types: Sequence[str] | None = None, since: int | None = None, actor: str, asked: Asked = PLAIN
 ) -> NewWebhook:
     """Send the merchant's events after number `since` to this URL; None: those that happen from now on.
 
-    Raises TooManyWebhooks, NoSuchEvents where `since` is ahead of what has happened.
+    Raises TooManyWebhooks, NoSuchEvents where `since` is ahead of what has happened; and what `repeats.once` raises.
     """
     at, key = desk.world.clock.now(), desk.world.random.bytes(_KEY_BYTES)
     identifier = payout_id(merchant.shard, at, desk.world.random.bytes(10))  # a time-ordered id with the bucket inside
 
-    async def work(tx: Transaction) -> Webhook:
-        unit = await _locked(tx, merchant)
+    async def work(tx: Transaction, unit: Unit) -> Did[NewWebhook]:
         known = await webhooks.of_merchant(tx, merchant.shard, merchant.merchant_id)
         ours = next((one for one in known if one.webhook_id == identifier), None)
         if ours is not None:
-            return ours  # this very command, whose commit we did not hear of
+            return told(ours)  # this very command, whose commit we did not hear of
         if len(known) >= MOST:
             raise TooManyWebhooks()
         last = await webhooks.last_event(tx, merchant.shard, merchant.merchant_id)
@@ -96,11 +105,45 @@ async def add_webhook(
         )  # fmt: skip
         await webhooks.insert(tx, merchant.shard, made, actor)
         await _tell(unit, merchant, "webhook.added", identifier, at, actor)
-        return made
+        return told(made)
 
-    made = await desk.database.run(work)
+    def told(made: Webhook) -> Did[NewWebhook]:
+        return Did(NewWebhook(made, secret_text(key)), identifier, _proof(key))
+
+    return await _once(desk, merchant, asked, at, actor, work, key)
+
+
+async def _once(
+    desk: Desk, merchant: Merchant, asked: Asked, at: datetime, actor: str, work: Callable[[Transaction, Unit], Awaitable[Did[NewWebhook]]], key: bytes
+) -> NewWebhook:
+    async def again(tx: Transaction, known: Known) -> NewWebhook:
+        found = await webhooks.read(tx, merchant.shard, known.subject_id) if known.subject_id is not None else None
+        if found is None:
+            raise NoSuchWebhook()
+        if known.proof == _proof(key):
+            return NewWebhook(found, secret_text(key))  # this very command
+        return NewWebhook(found, _shown_again(desk, found, known.proof, at), fresh=False)
+
+    made = await repeats.once(desk.database, merchant, asked, at, actor, work, again, unkept=(NoSuchWebhook,))
     desk.on_written()
-    return NewWebhook(made, secret_text(key))
+    return made
+
+
+def _shown_again(desk: Desk, found: Webhook, proof: bytes | None, at: datetime) -> str:
+    """The secret that a request made, as long as messages are signed with it; "" afterwards."""
+    live = [found.secret_sealed]
+    if found.previous_sealed is not None and found.previous_until is not None and found.previous_until > at:
+        live.append(found.previous_sealed)
+    for sealed in live:
+        with contextlib.suppress(SealBroken):
+            key = desk.vault.open_secret(sealed, merchant_id=found.merchant_id)
+            if proof is not None and hmac.compare_digest(_proof(key), proof):
+                return secret_text(key)
+    return ""
+
+
+def _proof(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def secret_text(key: bytes) -> str:
@@ -109,26 +152,27 @@ def secret_text(key: bytes) -> str:
 
 
 async def rotate_secret(
-    desk: Desk, merchant: Merchant, webhook_id: UUID, *, overlap: timedelta = OVERLAP, actor: str
+    desk: Desk, merchant: Merchant, webhook_id: UUID, *, overlap: timedelta = OVERLAP, actor: str, asked: Asked = PLAIN
 ) -> NewWebhook:
     """Sign with a new secret from now on, and with the one before it for as long as `overlap`; an older one ends at once.
 
-    Raises NoSuchWebhook.
+    Raises NoSuchWebhook; and what `repeats.once` raises.
     """
     at, key = desk.world.clock.now(), desk.world.random.bytes(_KEY_BYTES)
     sealed = desk.vault.seal_secret(key, merchant_id=merchant.merchant_id)
     both = min(max(overlap, timedelta()), LONGEST_OVERLAP)
 
-    async def change(tx: Transaction, unit: Unit, found: Webhook) -> None:
-        if tx.rerun and found.secret_sealed.hex() == sealed.hex():
-            return
-        await webhooks.set_secrets(tx, merchant.shard, webhook_id, sealed, found.secret_sealed, unit.now + both)
-        await _tell(unit, merchant, "webhook.rotated", webhook_id, at, actor)
+    async def work(tx: Transaction, unit: Unit) -> Did[NewWebhook]:
+        found = await _read(tx, merchant, webhook_id)
+        if not (tx.rerun and found.secret_sealed.hex() == sealed.hex()):
+            await webhooks.set_secrets(tx, merchant.shard, webhook_id, sealed, found.secret_sealed, unit.now + both)
+            await _tell(unit, merchant, "webhook.rotated", webhook_id, at, actor)
+        return Did(NewWebhook(await _read(tx, merchant, webhook_id), secret_text(key)), webhook_id, _proof(key))
 
-    return NewWebhook(await _change(desk, merchant, webhook_id, change), secret_text(key))
+    return await _once(desk, merchant, asked, at, actor, work, key)
 
 
-async def pause_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, actor: str) -> Webhook:
+async def pause_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, actor: str, asked: Asked = PLAIN) -> Webhook:
     """Send nothing there until it is resumed; nothing is lost meanwhile. One that is not active stays as it is. Raises NoSuchWebhook."""
     at = desk.world.clock.now()
 
@@ -137,10 +181,10 @@ async def pause_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, act
             await webhooks.set_state(tx, merchant.shard, webhook_id, "paused", "asked_for")
             await _tell(unit, merchant, "webhook.paused", webhook_id, at, actor)
 
-    return await _change(desk, merchant, webhook_id, change)
+    return await _change(desk, merchant, webhook_id, change, asked, at, actor)
 
 
-async def resume_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, actor: str) -> Webhook:
+async def resume_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, actor: str, asked: Asked = PLAIN) -> Webhook:
     """Send again what happened meanwhile, from where it stopped. One that is active stays as it is. Raises NoSuchWebhook."""
     at = desk.world.clock.now()
 
@@ -150,11 +194,11 @@ async def resume_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, ac
             await webhooks.due_afresh(tx, merchant.shard, webhook_id, unit.now)
             await _tell(unit, merchant, "webhook.resumed", webhook_id, at, actor)
 
-    return await _change(desk, merchant, webhook_id, change)
+    return await _change(desk, merchant, webhook_id, change, asked, at, actor)
 
 
 async def resend_events(
-    desk: Desk, merchant: Merchant, webhook_id: UUID, first: int, last: int, *, actor: str
+    desk: Desk, merchant: Merchant, webhook_id: UUID, first: int, last: int, *, actor: str, asked: Asked = PLAIN
 ) -> Webhook:
     """Send events `first` to `last` once more, with the same ids. Raises NoSuchWebhook, NoSuchEvents, ResendUnderWay."""
     at = desk.world.clock.now()
@@ -170,7 +214,7 @@ async def resend_events(
         await webhooks.set_resend(tx, merchant.shard, webhook_id, first, last)
         await _tell(unit, merchant, "webhook.resend", webhook_id, at, actor)
 
-    return await _change(desk, merchant, webhook_id, change)
+    return await _change(desk, merchant, webhook_id, change, asked, at, actor)
 
 
 async def remove_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, actor: str) -> None:
@@ -180,10 +224,9 @@ async def remove_webhook(desk: Desk, merchant: Merchant, webhook_id: UUID, *, ac
     async def work(tx: Transaction) -> None:
         unit = await _locked(tx, merchant)
         found = await webhooks.read(tx, merchant.shard, webhook_id)
-        if found is None or found.merchant_id != merchant.merchant_id:
-            if tx.rerun:
-                return
-            raise NoSuchWebhook()
+        if tx.rerun and found is None:
+            return
+        await _read(tx, merchant, webhook_id)
         await webhooks.remove(tx, merchant.shard, webhook_id)
         await _tell(unit, merchant, "webhook.removed", webhook_id, at, actor)
 
@@ -214,19 +257,26 @@ async def _tell(unit: Unit, merchant: Merchant, kind: str, webhook_id: UUID, at:
     await unit.write()
 
 
+async def _read(tx: Transaction, merchant: Merchant, webhook_id: UUID) -> Webhook:
+    """A merchant's endpoint. Somebody else's is none (invariant S3)."""
+    found = await webhooks.read(tx, merchant.shard, webhook_id)
+    if found is None or found.merchant_id != merchant.merchant_id:
+        raise NoSuchWebhook()
+    return found
+
+
 async def _change(
-    desk: Desk, merchant: Merchant, webhook_id: UUID, change: Callable[[Transaction, Unit, Webhook], Awaitable[None]]
+    desk: Desk, merchant: Merchant, webhook_id: UUID, change: Callable[[Transaction, Unit, Webhook], Awaitable[None]], asked: Asked, at: datetime, actor: str
 ) -> Webhook:
-    """Change an endpoint under its merchant's lock; the endpoint as it stands then. Somebody else's is none (invariant S3)."""
+    """Change an endpoint under its merchant's lock; the endpoint as it stands then."""
 
-    async def work(tx: Transaction) -> Webhook:
-        unit = await _locked(tx, merchant)
-        found = await webhooks.read(tx, merchant.shard, webhook_id)
-        if found is None or found.merchant_id != merchant.merchant_id:
-            raise NoSuchWebhook()
-        await change(tx, unit, found)
-        return await webhooks.read(tx, merchant.shard, webhook_id) or found
+    async def work(tx: Transaction, unit: Unit) -> Did[Webhook]:
+        await change(tx, unit, await _read(tx, merchant, webhook_id))
+        return Did(await _read(tx, merchant, webhook_id), webhook_id)
 
-    changed = await desk.database.run(work)
+    async def again(tx: Transaction, known: Known) -> Webhook:
+        return await _read(tx, merchant, webhook_id)
+
+    changed = await repeats.once(desk.database, merchant, asked, at, actor, work, again, unkept=(NoSuchWebhook,))
     desk.on_written()
     return changed

@@ -107,7 +107,10 @@ class WebhookMade(Told, frozen=True):
     """An endpoint with its new secret."""
 
     webhook: Webhook
-    secret: Annotated[str, _told("`whsec_` and base64: it signs every message. Shown this once.")]
+    secret: Annotated[
+        str | None,
+        _told("`whsec_` and base64: it signs every message. Shown this once, and to a repeat with the same Idempotency-Key while it signs; then null."),
+    ]
 
     def __repr__(self) -> str:
         return "WebhookMade(...)"
@@ -149,7 +152,7 @@ class ApiKey(Told, frozen=True):
 class ApiKeyMade(Told, frozen=True):
     """A key in clear."""
 
-    api_key: Annotated[str, _told("Shown this once; it can be replaced and never read again.")]
+    api_key: Annotated[str | None, _told("Shown this once; it can be replaced and never read again. Null to a repeat with the same Idempotency-Key.")]
     key: ApiKey
 
     def __repr__(self) -> str:

@@ -27,6 +27,8 @@ _ABOUT: Final = """Pays money out: each payout exactly once.
 with that payout as it stands; with other content it is refused (422).
 * An `Idempotency-Key` names one request, for ever. Sent again with the same content it has no effect and is answered with the payout
 as it stands, or with the refusal that it met then; with other content it is refused (422). A refusal sticks to the key and never to the reference.
+* Every POST that makes something, or would do something a second time, takes an `Idempotency-Key`: payees, registries, webhook endpoints and API keys too. A repeat
+is told of what the first one made, as it stands. A secret is shown to a repeat only where we have to keep it (sealed) in any case: a webhook's, while it signs; an API key's text never.
 * Not remembered with a key: 400, 401, 404, 413, 415 and 5xx. After 503 `outcome_unknown`, or no answer at all, send the same request again.
 """
 

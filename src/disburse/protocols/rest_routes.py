@@ -55,12 +55,13 @@ class Route:
 _KEYED = ("key_reused", "payouts_off", "payouts_denied", "insufficient_funds", "limit_reached")
 
 PAYEE_ROUTES: Final = (
-    Route("payee_add", "POST", "/v1/payees", "Save a payee", {201: p.Payee, 200: p.Payee}, body=p.NewPayee, problems=("reference_reused",),
-          room="payees", description="200 when the payee of this reference was there with the same destination; a repeat changes nothing."),
+    Route("payee_add", "POST", "/v1/payees", "Save a payee", {201: p.Payee, 200: p.Payee}, body=p.NewPayee, problems=("key_reused", "reference_reused"),
+          keyed=True, room="payees", description="200 when the payee of this reference was there with the same destination; a repeat changes nothing."),
     Route("payee_list", "GET", "/v1/payees", "List payees, or find one by reference", {200: p.Payees}, query=p.PayeesAsked, room="payees"),
     Route("payee_get", "GET", "/v1/payees/{id}", "One payee", {200: p.Payee}, problems=("not_found",), room="payees"),
     Route("payee_destination_add", "POST", "/v1/payees/{id}/destinations", "Save a further destination", {200: p.Payee}, body=p.NewDestination,
-          problems=("not_found", "too_many"), room="payees", description="One that the payee has already is not added again."),
+          problems=("not_found", "key_reused", "too_many"), keyed=True, room="payees",
+          description="One that the payee has already is not added again. With an Idempotency-Key a late repeat adds nothing, also after it was retired."),
     Route("payee_destination_retire", "POST", "/v1/payees/{id}/retire", "Pay nothing new to a destination", {200: p.Payee}, body=p.Retired,
           problems=("not_found",), room="payees", description="Payouts that were made go on. It can be added again, under a new id."),
 )  # fmt: skip
@@ -78,38 +79,47 @@ EVENT_ROUTES: Final = (
 )  # fmt: skip
 
 WEBHOOK_ROUTES: Final = (
-    Route("webhook_add", "POST", "/v1/webhooks", "Send your events to a URL", {201: e.WebhookMade}, body=e.NewWebhook,
-          problems=("too_many", "no_such_events"), room="webhooks", description="The secret is shown this once. A repeat makes another endpoint."),
+    Route("webhook_add", "POST", "/v1/webhooks", "Send your events to a URL", {201: e.WebhookMade, 200: e.WebhookMade}, body=e.NewWebhook,
+          problems=("key_reused", "too_many", "no_such_events", "not_found"), keyed=True, room="webhooks",
+          description="A repeat makes another endpoint, unless it has the Idempotency-Key of the first: that is answered 200, with the endpoint as it stands, and "
+          "with its secret while that still signs; or 404 when it was removed."),
     Route("webhook_list", "GET", "/v1/webhooks", "Your webhook endpoints", {200: e.Webhooks}, room="webhooks"),
     Route("webhook_get", "GET", "/v1/webhooks/{id}", "One endpoint", {200: e.Webhook}, problems=("not_found",), room="webhooks"),
     Route("webhook_rotate", "POST", "/v1/webhooks/{id}/rotate", "Sign with a new secret", {200: e.WebhookMade}, body=e.Overlap,
-          problems=("not_found",), room="webhooks", description="Both secrets sign for `overlap_hours`; one that was older ends at once."),
+          problems=("not_found", "key_reused"), keyed=True, room="webhooks",
+          description="Both secrets sign for `overlap_hours`; one that was older ends at once. Send an Idempotency-Key: without it a repeat makes a third "
+          "secret, and the one that your receiver knows ends."),
     Route("webhook_pause", "POST", "/v1/webhooks/{id}/pause", "Send nothing until it is resumed", {200: e.Webhook}, body=m.Nothing,
-          problems=("not_found",), room="webhooks"),
+          problems=("not_found", "key_reused"), keyed=True, room="webhooks"),
     Route("webhook_resume", "POST", "/v1/webhooks/{id}/resume", "Go on where it stopped", {200: e.Webhook}, body=m.Nothing,
-          problems=("not_found",), room="webhooks"),
+          problems=("not_found", "key_reused"), keyed=True, room="webhooks"),
     Route("webhook_resend", "POST", "/v1/webhooks/{id}/resend", "Send a range of events once more", {200: e.Webhook}, body=e.Range,
-          problems=("not_found", "no_such_events", "resend_under_way"), room="webhooks"),
+          problems=("not_found", "key_reused", "no_such_events", "resend_under_way"), keyed=True, room="webhooks"),
     Route("webhook_remove", "DELETE", "/v1/webhooks/{id}", "Forget an endpoint", {200: e.Removed},
           problems=("not_found",), room="webhooks", description="What still waits for it is forgotten too; the events themselves stay."),
 )  # fmt: skip
 
 API_KEY_ROUTES: Final = (
-    Route("api_key_add", "POST", "/v1/api-keys", "Make a further key", {201: e.ApiKeyMade}, body=e.NewApiKey, problems=("too_many",),
-          room="api_keys", description="The key is shown this once. A repeat makes another key."),
+    Route("api_key_add", "POST", "/v1/api-keys", "Make a further key", {201: e.ApiKeyMade, 200: e.ApiKeyMade}, body=e.NewApiKey,
+          problems=("key_reused", "too_many"), keyed=True, room="api_keys",
+          description="The key is shown this once. A repeat makes another key, unless it has the Idempotency-Key of the first: that is answered 200, with the key's "
+          "name and id and `api_key` null, since nobody has its text. Rotate it then."),
     Route("api_key_list", "GET", "/v1/api-keys", "Your API keys", {200: e.ApiKeys}, room="api_keys"),
     Route("api_key_get", "GET", "/v1/api-keys/{id}", "One key", {200: e.ApiKey}, problems=("not_found",), room="api_keys"),
-    Route("api_key_rotate", "POST", "/v1/api-keys/{id}/rotate", "Replace a key", {201: e.ApiKeyMade}, body=e.Overlap,
-          problems=("not_found", "too_many", "own_key", "key_ended"), room="api_keys",
-          description="A new key of the same name is made, and the old one ends after `overlap_hours`. A key may replace itself, with an overlap."),
+    Route("api_key_rotate", "POST", "/v1/api-keys/{id}/rotate", "Replace a key", {201: e.ApiKeyMade, 200: e.ApiKeyMade}, body=e.Overlap,
+          problems=("not_found", "key_reused", "too_many", "own_key", "key_ended"), keyed=True, room="api_keys",
+          description="A new key of the same name is made, and the old one ends after `overlap_hours`. A key may replace itself, with an overlap. A repeat with the same "
+          "Idempotency-Key is answered 200, with `api_key` null: rotate the new key then."),
     Route("api_key_disable", "POST", "/v1/api-keys/{id}/disable", "End a key now", {200: e.ApiKey}, body=m.Nothing,
           problems=("not_found", "own_key"), room="api_keys",
           description="A key cannot end itself: so one that works is always left. Every process refuses it within five seconds."),
 )  # fmt: skip
 
 REGISTRY_ROUTES: Final = (
-    Route("registry_create", "POST", "/v1/registries", "Plan a file of payouts", {201: r.Registry}, query=r.NewRegistryAsked, file=True,
-          problems=("bad_file",), description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid."),
+    Route("registry_create", "POST", "/v1/registries", "Plan a file of payouts", {201: r.Registry, 200: r.Registry}, query=r.NewRegistryAsked, file=True,
+          problems=("bad_file", "wrong_state", "key_reused"), keyed=True,
+          description="The body is the file: CSV, JSON lines or XLSX, up to 8 MiB. Every row is judged; nothing is held and nothing is paid. A repeat with the same "
+          "Idempotency-Key is answered 200, with the registry that the first one planned."),
     Route("registry_list", "GET", "/v1/registries", "List registries", {200: r.Registries}, query=r.RegistriesAsked),
     Route("registry_get", "GET", "/v1/registries/{id}", "One registry, with its progress", {200: r.Registry}, problems=("not_found",)),
     Route("registry_stream", "GET", "/v1/registries/{id}/stream", "The same as server-sent events", {200: r.Registry}, problems=("not_found",), stream=True,

@@ -82,6 +82,50 @@ async def new_payouts(tx: Transaction, shard: int, merchant: int, after: int, to
     return [New(*tuple(row)) for row in rows]
 
 
+async def any_since(tx: Transaction, shard: int, merchant: int, since: datetime) -> bool:
+    """Whether a merchant's payouts are newer than this; where thousands of events are, that is taken for granted."""
+    low, last = await last_event(tx, shard, merchant, 0, since)
+    if last - low > EVENTS:
+        return True
+    return any(one.created_at >= since for one in await new_payouts(tx, shard, merchant, low, last))
+
+
+class Met(NamedTuple):
+    """A good row of a registry whose destination or name a newer payout has. `person`, `patronymic`, `short` are None where the row had no name."""
+
+    number: int
+    line: int
+    amount_minor: int
+    currency: str
+    comment: str | None
+    destination_digest: bytes
+    person: int | None
+    patronymic: int | None
+    short: int | None
+
+
+async def repeated_since(tx: Transaction, shard: int, registry: UUID, after: int, to: int, since: datetime) -> list[Met]:
+    """Rows of a registry between two numbers whose destination or name has a trace since then, and that have no payout of their own reference."""
+    rows = await tx.fetch(
+        """WITH met AS MATERIALIZED (
+               SELECT r.number, r.line, r.amount_minor, r.currency, r.comment, r.destination_digest, r.base, n.person, n.patronymic, n.short
+               FROM registry_rows r
+               LEFT JOIN duplicate_names n ON n.shard = $1 AND n.payout_id = r.payout_id
+               LEFT JOIN LATERAL (SELECT 1 AS hit FROM duplicate_traces WHERE shard = $1
+                   AND place = coalesce(nullif(('x' || encode(substr(r.destination_digest, 1, 8), 'hex'))::bit(64)::int8, 0), 1) AND at >= $5
+                   ORDER BY at DESC LIMIT 1) AS a ON true
+               LEFT JOIN LATERAL (SELECT 1 AS hit FROM duplicate_traces WHERE shard = $1 AND person = n.person AND person <> 0 AND at >= $5
+                   ORDER BY at DESC LIMIT 1) AS b ON true
+               WHERE r.shard = $1 AND r.registry_id = $2 AND r.number > $3 AND r.number <= $4 AND r.verdict = 'good'
+                   AND (a.hit IS NOT NULL OR b.hit IS NOT NULL))
+           SELECT m.number, m.line, m.amount_minor, m.currency, m.comment, m.destination_digest, m.person, m.patronymic, m.short FROM met m
+           LEFT JOIN LATERAL (SELECT 1 AS hit FROM payouts WHERE shard = $1 AND base = m.base ORDER BY base LIMIT 1) AS own ON true
+           WHERE own.hit IS NULL ORDER BY m.number""",
+        shard, registry, after, to, since,
+    )  # fmt: skip
+    return [Met(*tuple(row)) for row in rows]
+
+
 async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequence[tuple[Trace, datetime]], to: int) -> None:
     """Remember payouts, and that all up to this event are."""
     if traces:
@@ -99,7 +143,8 @@ async def add_traces(tx: Transaction, shard: int, merchant: int, traces: Sequenc
 
 
 async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> int:
-    """Forget traces and names of payouts that were made before a time, some at once. Returns how many payouts.
+    """Forget traces and names of payouts that were made before a time, so many at once. Returns how many of whichever were more: `limit` means that there
+    may be others.
 
     They are found by their ids, which rise with the time at which they were drawn: that is never after the payout was made. Names of rows that never
     became payouts go by that time alone.
@@ -110,12 +155,12 @@ async def forget(tx: Transaction, shard: int, before: datetime, limit: int) -> i
                SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND payout_id < $2 AND at < $3 ORDER BY payout_id LIMIT $4)) RETURNING 1""",
         shard, first, before, limit,
     )  # fmt: skip
-    await tx.execute(
+    names = await tx.fetch(
         """DELETE FROM duplicate_names WHERE shard = $1 AND payout_id = ANY (ARRAY(
-               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3))""",
+               SELECT payout_id FROM duplicate_names WHERE shard = $1 AND payout_id < $2 ORDER BY payout_id LIMIT $3)) RETURNING 1""",
         shard, first, limit,
     )  # fmt: skip
-    return len(rows)
+    return max(len(rows), len(names))
 
 
 _COLUMNS = """t.place, t.person, t.patronymic, t.short, t.number, t.detail, t.telling, t.words, t.at, t.payout_id, p.amount_minor, p.currency,
@@ -145,12 +190,12 @@ async def past(tx: Transaction, shard: int, merchant: int, rows: Iterable[Trace]
                    ORDER BY at DESC LIMIT {FEW}) AS l
                UNION
                SELECT l.payout_id FROM unnest($6::int8[]) AS a(key) CROSS JOIN LATERAL (
-                   SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND number = a.key AND number <> 0 AND at >= $3
-                   AND merchant_id = $2 ORDER BY at DESC LIMIT {FEW}) AS l
+                   SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND merchant_id = $2 AND number = a.key AND number <> 0 AND at >= $3
+                   ORDER BY at DESC LIMIT {FEW}) AS l
                UNION
                SELECT l.payout_id FROM unnest($7::int8[], $8::int8[], $9::int8[]) AS a(key, number, detail) CROSS JOIN LATERAL (
                    SELECT payout_id FROM duplicate_traces WHERE shard = $1 AND place = a.key AND at >= $3 AND number = a.number
-                       AND detail = a.detail ORDER BY at DESC LIMIT {FEW}) AS l)
+                       AND detail = a.detail AND (number <> 0 OR detail <> 0) ORDER BY at DESC LIMIT {FEW}) AS l)
            SELECT {_COLUMNS} FROM wanted w
            CROSS JOIN LATERAL (SELECT * FROM duplicate_traces WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS t
            CROSS JOIN LATERAL (SELECT * FROM payouts WHERE shard = $1 AND payout_id = w.payout_id ORDER BY payout_id LIMIT 1) AS p

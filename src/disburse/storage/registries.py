@@ -72,14 +72,14 @@ def registry_of(row: Any) -> Registry:
 # --- planning ------------------------------------------------------------------------------------------------------------
 
 
-async def add(tx: Transaction, registry: Registry) -> None:
-    """Store a registry whose rows will come."""
+async def add(tx: Transaction, registry: Registry, lease_until: datetime) -> None:
+    """Store a registry whose rows will come. `lease_until`: so long that is believed, by the database's clock."""
     await tx.execute(
         """INSERT INTO registries (shard, registry_id, merchant_id, state, file_name, file_digest, file_bytes, again, created_at,
-               updated_at, actor)
-           VALUES ($1, $2, $3, 'uploaded', $4, $5, $6, $7, $8, $8, $9)""",
+               updated_at, actor, lease_until)
+           VALUES ($1, $2, $3, 'uploaded', $4, $5, $6, $7, $8, $8, $9, $10)""",
         registry.shard, registry.registry_id, registry.merchant_id, registry.file_name, registry.file_digest, registry.file_bytes,
-        registry.again, registry.created_at, registry.actor,
+        registry.again, registry.created_at, registry.actor, lease_until,
     )  # fmt: skip
 
 
@@ -94,6 +94,15 @@ async def has_chunk(tx: Transaction, shard: int, registry: UUID, chunk: int) -> 
 
 class ReferenceTwice(Exception):
     """A row of these has the reference of an earlier row of the registry; nothing was stored."""
+
+
+async def still_uploaded(tx: Transaction, shard: int, registry: UUID, lease_until: datetime) -> bool:
+    """Renew the lease of a planning that goes on; False where the registry is cancelled, which holds off whoever cancels it until this commits."""
+    renewed = await tx.fetchval(
+        "UPDATE registries SET lease_until = $3 WHERE shard = $1 AND registry_id = $2 AND state = 'uploaded' RETURNING 1",
+        shard, registry, lease_until,
+    )  # fmt: skip
+    return renewed is not None
 
 
 async def add_chunk(
@@ -148,7 +157,7 @@ async def set_planned(tx: Transaction, registry: Registry, at: datetime) -> bool
     """Store what the plan came to; False where the registry is not being uploaded any more."""
     done = await tx.fetchval(
         """UPDATE registries SET state = 'planned', rows_read = $3, good = $4, bad = $5, held = $6, content = $7, rows_digest = $8,
-               digest = $9, plan = $10, updated_at = $11
+               digest = $9, plan = $10, updated_at = $11, lease_until = NULL
            WHERE shard = $1 AND registry_id = $2 AND state = 'uploaded' RETURNING 1""",
         registry.shard, registry.registry_id, registry.rows_read, registry.good, registry.bad, registry.held, registry.content,
         registry.rows_digest, registry.digest, registry.plan, at,

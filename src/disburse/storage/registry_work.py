@@ -1,5 +1,5 @@
-"""Registries at work: who holds one, its next rows, and how its payouts stand. SQL only; what is done with them is `operations/registry_apply.py`'s
-and `operations/registry_work.py`'s.
+"""Registries at work: who holds one, its next rows, how its payouts stand, and what broken plans left. SQL only; what is done with them is
+`operations/registry_apply.py`'s, `operations/registry_work.py`'s and `operations/registry_left.py`'s.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from disburse.domain.registry_states import RegistryState
 from disburse.storage.database import Transaction
 from disburse.storage.registries import COLUMNS, Registry, registry_of
 
@@ -125,4 +126,54 @@ async def all_over(tx: Transaction, shard: int, registry: UUID) -> bool:
         await tx.fetchval(
             "SELECT NOT EXISTS (SELECT FROM registry_chunks WHERE shard = $1 AND registry_id = $2 AND NOT over)", shard, registry
         )
+    )
+
+
+# --- plans that broke off ------------------------------------------------------------------------------------------------
+
+
+async def broken_off(tx: Transaction, shard: int, silent: timedelta, limit: int) -> list[Registry]:
+    """Registries whose planning is not believed to go on any more. `silent`: so long is believed of one that was begun by an older version."""
+    now = await tx.database_now()
+    rows = await tx.fetch(
+        f"""SELECT {COLUMNS} FROM registries r WHERE r.shard = $1 AND r.digest IS NULL AND NOT r.forgotten AND r.state = 'uploaded'
+               AND coalesce(r.lease_until < $2, r.created_at < $3) ORDER BY r.registry_id LIMIT $4""",
+        shard, now, now - silent, limit,
+    )  # fmt: skip
+    return [registry_of(row) for row in rows]
+
+
+async def cancel_uploaded(
+    tx: Transaction, shard: int, registry: UUID, state: RegistryState, at: datetime, silent: timedelta | None
+) -> bool:
+    """Let a registry without a plan end in `state`; False where it has one by now. With `silent`, only where `broken_off` would find it."""
+    now = await tx.database_now()
+    done = await tx.fetchval(
+        """UPDATE registries SET state = $3, updated_at = $4, lease_until = NULL WHERE shard = $1 AND registry_id = $2 AND state = 'uploaded'
+               AND ($5::timestamptz IS NULL OR coalesce(lease_until < $6, created_at < $5)) RETURNING 1""",
+        shard, registry, state, at, now - silent if silent is not None else None, now,
+    )  # fmt: skip
+    return done is not None
+
+
+async def to_forget(tx: Transaction, shard: int) -> UUID | None:
+    """A registry that was cancelled before it had a plan and may have rows left."""
+    found: UUID | None = await tx.fetchval(
+        """SELECT registry_id FROM registries WHERE shard = $1 AND digest IS NULL AND NOT forgotten AND state = 'cancelled'
+           ORDER BY registry_id LIMIT 1""",
+        shard,
+    )
+    return found
+
+
+async def forget_rows(tx: Transaction, shard: int, registry: UUID, most: int) -> int:
+    """Forget some rows of a registry that was cancelled before it had a plan, with their names and pieces; how many."""
+    gone: int = await tx.fetchval("SELECT forget_unplanned($1, $2, $3)", shard, registry, most)
+    return gone
+
+
+async def nothing_left(tx: Transaction, shard: int, registry: UUID) -> None:
+    """Say that no row of such a registry is left."""
+    await tx.execute(
+        "UPDATE registries SET forgotten = true WHERE shard = $1 AND registry_id = $2 AND state = 'cancelled' AND digest IS NULL", shard, registry
     )

@@ -71,7 +71,7 @@ _CHECKED = """VALUES
     ('rows_add_up', 'registries', 'given_up'),
     ('a_row_is_whole', 'registry_rows', 'num_nulls(fingerprint'),
     ('a_fate_is_whole', 'registry_fates', 'refused'),
-    ('a_key_has_one_answer', 'idempotency_keys', 'refusal IS NOT NULL')"""
+    ('a_key_has_one_answer', 'idempotency_keys', 'num_nonnulls(payout_id, subject_id, refusal) = 1')"""
 
 # What every row that tells of an act must name.
 _ACTORS = """('payouts', 'attempts', 'postings', 'top_ups', 'events', 'evidence', 'requests', 'decisions', 'merchant_settings',
@@ -96,11 +96,14 @@ SCHEMA = (
     ),
     Check(
         "L5 no trigger or rule stands between",
-        "What is written is what is stored: no trigger and no rewrite rule is on any table.",
+        "What is written is what is stored: no trigger and no rewrite rule is on any table, and the one function removes only rows of registries that never had a plan.",
         f"""SELECT name AS "table", tgname::text AS found FROM pg_trigger t JOIN ({_TABLES}) AS tables ON tables.oid = t.tgrelid
             WHERE NOT t.tgisinternal
             UNION ALL
-            SELECT name, rulename::text FROM pg_rewrite r JOIN ({_TABLES}) AS tables ON tables.oid = r.ev_class""",
+            SELECT name, rulename::text FROM pg_rewrite r JOIN ({_TABLES}) AS tables ON tables.oid = r.ev_class
+            UNION ALL
+            SELECT 'every table', proname::text FROM pg_proc WHERE pronamespace = 'disburse'::regnamespace
+              AND (proname <> 'forget_unplanned' OR strpos(prosrc, 'AND state = ''cancelled'' AND digest IS NULL)') = 0)""",
     ),
     Check(
         "L6 amounts are whole numbers",
