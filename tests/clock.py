@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it. It keeps the Clock port of `domain/ports.py`."""
+"""A clock that stands still until a test moves it; it keeps the Clock port of `domain/ports.py`. And databases that show another time than the true one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
+
+from disburse.storage.database import Database
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TURNS = 20  # of the event loop: enough for woken tasks to do what needs no disk or network
@@ -67,6 +70,44 @@ class FakeClock:
 
     def _at(self, seconds: float, wake: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self._elapsed + max(seconds, 0.0), next(self._order), wake))
+
+
+class Told:
+    """A session with a database whose clock shows `now`: a statement that asks for the time is told it, as one value more."""
+
+    def __init__(self, session: Any, now: Callable[[], datetime]) -> None:
+        self.session, self._now = session, now
+
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(self.session, name)
+        return self._telling(asked) if name in ("fetch", "fetchrow", "fetchval", "execute") else asked
+
+    def _telling(self, asked: Callable[..., Any]) -> Callable[..., Any]:
+        def tell(sql: str, *values: Any) -> Any:
+            if "clock_timestamp()" not in sql:
+                return asked(sql, *values)
+            return asked(sql.replace("clock_timestamp()", f"${len(values) + 1}::timestamptz"), *values, self._now())
+
+        return tell
+
+
+class _ToldPool:
+    def __init__(self, pool: Any, now: Callable[[], datetime]) -> None:
+        self._pool, self._now = pool, now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def acquire(self) -> Told:
+        return Told(await self._pool.acquire(), self._now)
+
+    async def release(self, told: Told) -> None:
+        await self._pool.release(told.session)
+
+
+def told_by(database: Database, now: Callable[[], datetime]) -> Database:
+    """The same database, whose clock shows this."""
+    return Database(_ToldPool(database._pool, now), database._clock, database._jitter, database._known_accounts)
 
 
 async def turn() -> None:

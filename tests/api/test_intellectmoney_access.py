@@ -16,6 +16,7 @@ from disburse.operations.recognise import REFUSED_EVERY_S, TOKEN_LIFE
 from disburse.operations.secrets import digest
 from disburse.protocols.wire import JSON
 from disburse.storage import merchants
+from disburse.storage.database import Database
 from disburse.world import RealRandom
 from tests.api.house import House
 from tests.api.intellectmoney_shop import (
@@ -33,7 +34,7 @@ from tests.api.intellectmoney_shop import (
     post,
     read,
 )
-from tests.clock import FakeClock
+from tests.clock import FakeClock, told_by
 
 KEY, BEARER = "signSecret0", "808e1cc4630440858f5199e4c0a3e706"
 ORDER = {"PreferenceType": "OutSbp", "Account": PHONE, "BankId": TBANK, "Amount": "50.00", "Currency": "RUB"}
@@ -49,6 +50,12 @@ def clock() -> FakeClock:
 def world(clock: FakeClock) -> World:
     """Time moves by the test's hand alone."""
     return World(clock, RealRandom())
+
+
+@pytest.fixture
+def database(database: Database, clock: FakeClock) -> Database:
+    """The database's clock, too, shows what the test says."""
+    return told_by(database, clock.now)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from disburse.domain.limits import Limit, limits_text
 from disburse.domain.merchant import Merchant
 from disburse.domain.policies import Policy, policies_text
-from disburse.world import RealClock
+from disburse.operations.shared_time import SharedTime
 from tests.api.house import House
 from tests.api.intellectmoney_shop import open_shop
 from tests.api.rest_client import CARD_TO, Program, problem, program
@@ -78,8 +77,8 @@ async def test_times_over_rest(shop: Program) -> None:
         assert (answer.status, answer.json["field"]) == (400, "execute_at")
 
 
-class Moved(RealClock):
-    """The clock of a door that is set forward."""
+class Moved(SharedTime):
+    """What a door takes for the database's clock, set forward."""
 
     forward = timedelta()
 
@@ -89,8 +88,8 @@ class Moved(RealClock):
 
 async def test_a_repeat_after_its_time(house: House) -> None:
     """A request with a time finds its payout also when that time lies years back; a new payout may not have such a time, and no key remembers that."""
-    clock, at = Moved(), (datetime.now(UTC) + DAY).replace(microsecond=0).isoformat()
-    house.world = replace(house.world, clock=clock)
+    clock, at = Moved(house.world.clock), (datetime.now(UTC) + DAY).replace(microsecond=0).isoformat()
+    house.desk.time = clock
     async with program(house) as shop:
         made = await shop.made_one(key="k-1", execute_at=at)
         clock.forward = 800 * DAY

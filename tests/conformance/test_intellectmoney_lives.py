@@ -156,7 +156,7 @@ def test_deleted(served: Running) -> None:
     shop = Shop(served)
     executed_late, left_alone, young = shop.created(), shop.created(), shop.created()
     [row] = served.rows("SELECT expires_at - created_at AS life FROM payouts WHERE payout_id::text = $1", young)
-    assert row["life"].total_seconds() == 24 * 3600
+    assert abs(row["life"].total_seconds() - 24 * 3600) < 60  # made by one clock, over by another
     age(served, executed_late)
     assert shop.state(executed_late, "ExecuteOperation") == "Deleted"
     age(served, left_alone)

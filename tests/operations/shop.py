@@ -24,25 +24,13 @@ from disburse.operations.two_steps import Remember, Remembered
 from disburse.storage import payouts as stored
 from disburse.storage.database import Database, Hope, Transaction
 from disburse.storage.unit import Unit
+from tests.clock import Told
 
 T = TypeVar("T")
 
 INSTALLATION = UUID("00000000-0000-7000-8000-000000000001")
 SANDBOX = Route("sandbox", frozenset({"card", "sbp"}), frozenset({"RUB"}), sandbox=True)
 OTHER = Route("other", frozenset({"card"}), frozenset({"RUB"}))
-
-
-class _Off:
-    """A session with a database whose clock shows another time."""
-
-    def __init__(self, connection: Any, off: timedelta) -> None:
-        self._connection, self._time = connection, f"(clock_timestamp() + interval '{off.total_seconds()} s')"
-
-    def __getattr__(self, name: str) -> Any:
-        asked = getattr(self._connection, name)
-        if name not in ("fetch", "fetchrow", "fetchval", "execute"):
-            return asked
-        return lambda sql, *values: asked(sql.replace("clock_timestamp()", self._time), *values)
 
 
 class Shop:
@@ -68,7 +56,7 @@ class Shop:
 
         async def told(tx: Transaction) -> T:
             if self.off:
-                tx.connection = _Off(tx.connection, self.off)
+                tx.connection = Told(tx.connection, lambda: self.now() + self.off)
             return await work(tx)
 
         return await self.database.run(told, hope=hope)
