@@ -2,6 +2,9 @@
 
 A call is put while the simulated loop stands still: it runs to its end on a loop of its own before the simulated step goes on.
 The simulated time is the database's clock as well: a function of the same name stands before PostgreSQL's own in the path.
+
+A statement waits for nothing but its answer, so it needs no task: `ask` turns the loop by hand until the answer is there. What
+waits for more (pools, time limits, much to write) is put by `call`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from disburse.storage.migrate import make_database, migrate
 from disburse.world import real_world
 
 _KEPT: Final[dict[str, Any]] = {"statement_cache_size": 2000, "max_cached_statement_lifetime": 0}
+_TRUNCATED_AFTER: Final = 25
+"""Deleting is quick, but what was deleted stays in the way of every later look: after so many days tables begin anew. That
+has every statement planned anew, so it is not done each day."""
+_NEEDS_A_TASK: Final = frozenset(("copy", "executemany"))
 _ASKS_THE_TIME: Final = "SELECT clock_timestamp()"
 _CLOCK = """CREATE SCHEMA IF NOT EXISTS simulated;
     CREATE OR REPLACE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
@@ -40,6 +47,8 @@ class Backend:
         self._owner: Any = None
         self._database: Database | None = None
         self._emptying = ""
+        self._beginning_anew = ""
+        self._days = 0
         self._clock_shows: datetime | None = None
         self.calls = 0
 
@@ -52,6 +61,7 @@ class Backend:
         await self._owner.execute(_CLOCK)
         tables = [row[0] for row in await self._owner.fetch(_TABLES)]
         deletes = [f"DELETE FROM disburse.{table}" for table in tables]
+        self._beginning_anew = f"TRUNCATE {', '.join([f'disburse.{table}' for table in tables])}"
         self._emptying = "; ".join(["SET session_replication_role = replica", *deletes, "RESET session_replication_role"])
         self._database = await open_database(dsn, real_world(), size=1, unsafe=True)
         settings = {**SESSION, "role": "disburse_app", "search_path": "simulated, disburse, pg_catalog"}
@@ -77,17 +87,39 @@ class Backend:
             if task is not None and outer is not None:
                 asyncio.tasks._enter_task(outer, task)
 
+    def ask(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """As `call`, for a coroutine that awaits answers to statements and nothing else."""
+        return self._apart.run(self._ask, work)
+
+    def _ask(self, work: Coroutine[Any, Any, Any]) -> Any:
+        turn = self._loop._run_once  # type: ignore[attr-defined]
+        try:
+            while True:
+                answer = work.send(None)
+                while answer is not None and not answer.done():
+                    turn()
+        except StopIteration as done:
+            return done.value
+        finally:
+            work.close()
+
+    def sessions(self) -> list[int]:
+        """The server's processes that answer here."""
+        return [session.get_server_pid() for session in (self._app, self._owner)]
+
     def reset(self) -> None:
         """End whatever a run that broke off left open."""
-        self.call(self._app.execute("ROLLBACK"))
+        self.ask(self._app.execute("ROLLBACK"))
 
     def empty(self) -> None:
         """Delete every row."""
-        self.call(self._owner.execute(self._emptying))
+        self._days += 1
+        anew = self._days % _TRUNCATED_AFTER == 0
+        self.ask(self._owner.execute(self._beginning_anew if anew else self._emptying))
 
     def look(self, sql: str, *values: Any) -> Sequence[Any]:
         """A question from outside every process: the auditor's."""
-        found: Sequence[Any] = self.call(self._owner.fetch(sql, *values))
+        found: Sequence[Any] = self.ask(self._owner.fetch(sql, *values))
         return found
 
     def verify(self) -> Report:
@@ -98,7 +130,7 @@ class Backend:
         return report
 
     async def fetch(self, sql: str, *values: Any) -> Sequence[Any]:
-        """The same, for whoever is called by `call`."""
+        """The same, for whoever is called by `call` or `ask`."""
         found: Sequence[Any] = await self._owner.fetch(sql, *values)
         return found
 
@@ -107,7 +139,8 @@ class Backend:
         if sql == _ASKS_THE_TIME:
             return now  # the answer is known here, and half of all polls ask it
         self.calls += 1
-        return self.call(self._put(method, sql, values, now))
+        put = self.call if method in _NEEDS_A_TASK else self.ask
+        return put(self._put(method, sql, values, now))
 
     async def _put(self, method: str, sql: str, values: tuple[Any, ...], now: datetime) -> Any:
         if now != self._clock_shows and "clock_timestamp" in sql:

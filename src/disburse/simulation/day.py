@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import structlog
 
 from disburse.simulation import provider_faces
-from disburse.simulation.auditor import Auditor, BookEntry, Rulebook, Violation
+from disburse.simulation.auditor import Auditor, BookEntry, Rulebook, Violation, speaks_of
 from disburse.simulation.backend import Backend
 from disburse.simulation.callbacks import tell
 from disburse.simulation.clients import CARDS, PHONES, minor_of
@@ -176,7 +177,7 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
 
 
 async def _through(day: Day) -> None:
-    day.look(day.backend.call(day.auditor.after_commit()))
+    day.look(day.backend.ask(day.auditor.after_commit()))
     scenes = Scenes(day)
     await begin(day, scenes)
     nemesis = Nemesis(day.house, day.providers, day.faults, day.streams["faults"], day.names, day.streams["faults/apart"])
@@ -262,14 +263,16 @@ async def _final_reads(day: Day) -> None:
 
 def _committed(day: Day) -> None:
     day.commits += 1
-    day.look(day.backend.call(day.auditor.after_commit()))
+    written, day.store.written = day.store.written, []
+    if any(speaks_of(sql) for sql in written):
+        day.look(day.backend.ask(day.auditor.after_commit()))
 
 
 def _in_full(day: Day, *, converged: bool) -> list[Violation]:
     """Everything, from scratch. `converged`: the faults are over, and there was time enough for all to end."""
     lied = day.misjudged.union(*[provider.lied() for provider in day.providers.values()])
     now = DAWN + timedelta(seconds=day.loop.time())
-    found: list[Violation] = day.backend.call(
+    found: list[Violation] = day.backend.ask(
         day.auditor.in_full(_book(day), day.history.exchanges, converged=converged, lied_about=lied, now=now)
     )
     return found
@@ -310,14 +313,19 @@ def _fell(day: Day, told: dict[str, Any]) -> None:
 # --- clearing away -----------------------------------------------------------------------------------------------
 
 
+@cache
+def _put_aside_once() -> None:
+    """What was there before a process's first day need not be gone through after each."""
+    gc.collect()
+    gc.freeze()
+
+
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
     """Finalisers run when the collector pleases: during a day it does not run. Afterwards all processes are dead and cleared away;
     what their unfinished work tries on the way touches nothing, and is nobody's business.
     """
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()  # what was there before the first day need not be gone through after each
+    _put_aside_once()
     gc.disable()
     hook, sys.unraisablehook = sys.unraisablehook, lambda told: None
     structlog.configure(processors=[_keep], cache_logger_on_first_use=False)
@@ -332,6 +340,7 @@ def _without_collector() -> Iterator[None]:
             warnings.simplefilter("ignore", RuntimeWarning)  # a process that was killed at once never began some of its work
             while gc.collect():  # what one round lets go may hold more
                 pass
+        gc.freeze()  # what a day leaves for good, such as what was prepared, need not be gone through after the next
         gc.enable()
         sys.unraisablehook = hook
         structlog.reset_defaults()

@@ -21,6 +21,7 @@ from typing import Final
 
 from disburse.simulation.auditor import Violation
 from disburse.simulation.backend import Backend, make_scratch
+from disburse.simulation.cores import one_core
 from disburse.simulation.day import Options, Result, live
 from disburse.simulation.grid import cells
 from disburse.simulation.knobs import draw
@@ -33,6 +34,7 @@ _SERVER: Final = {
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 (files in it are in a directory of our own)
 
 _backend: Backend | None = None
+_kept: Final = contextlib.ExitStack()  # a process that lives days has its core until it ends
 
 
 @dataclass(slots=True)
@@ -133,12 +135,13 @@ def run(
 def _alone(seeds: Iterable[int], urls: str, options: Options, enough: int | None) -> Iterator[Result]:
     backend, failed = open_backend(urls, "simulate_alone"), 0
     try:
-        for seed in seeds:
-            result = one(seed, backend, options)
-            failed += bool(result.violations)
-            yield result
-            if enough is not None and failed >= enough:
-                return
+        with one_core(backend.sessions()):
+            for seed in seeds:
+                result = one(seed, backend, options)
+                failed += bool(result.violations)
+                yield result
+                if enough is not None and failed >= enough:
+                    return
     finally:
         backend.close()
 
@@ -146,6 +149,7 @@ def _alone(seeds: Iterable[int], urls: str, options: Options, enough: int | None
 def _open(urls: str) -> None:
     global _backend
     _backend = open_backend(urls, f"simulate_{os.getpid()}")
+    _kept.enter_context(one_core(_backend.sessions()))
 
 
 def _run_here(seed: int, options: Options) -> Result:

@@ -51,8 +51,17 @@ def writes(sql: str) -> bool:
     return not head.startswith(("BEGIN", "COMMIT", "ROLLBA", "SHOW", "SET LO"))
 
 
+def _in_vain(method: str, sql: str, values: tuple[Any, ...], result: Any) -> bool:
+    """Whether the server says that a statement, which must be one and plain, changed no row."""
+    plain = method == "execute" and values and sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
+    return bool(plain and result.endswith(" 0"))
+
+
 class Store:
-    """The database as all processes share it. `committed` is called after every commit, in nobody's process."""
+    """The database as all processes share it. `committed` is called after every commit, in nobody's process.
+
+    `written`: the statements that changed something, or may have, for who wants to know; also those of what was rolled back.
+    """
 
     def __init__(
         self, backend: Backend, loop: Loop, clock: Callable[[], datetime], harm: Harm, latency: random.Random
@@ -67,6 +76,7 @@ class Store:
         self._waiting: list[asyncio.Future[None]] = []
         self.sessions: list[SimConnection] = []
         self._listening: list[tuple[str, SimConnection, Callable[..., None]]] = []
+        self.written: list[str] = []
         self.committed: Callable[[Process], None] = lambda process: None
         self.noted: Callable[[Process, str], None] = lambda process, what: None
 
@@ -246,6 +256,8 @@ class SimConnection:
         result = self._store.backend.put(method, sql, values, self._store.clock())
         if changes:
             self._wrote = True
+            if not _in_vain(method, sql, values, result):
+                self._store.written.append(f"COPY {values[0]}" if method == "copy" else sql)
             if not self.open:
                 self._store.committed(self.process)
         match harm:

@@ -43,8 +43,9 @@ def event(number: int, name: str | None, kind: str, detail: str | None = None) -
 
 def seen(memory: Memory, **tables: Iterable[dict[str, Any]]) -> News:
     """The memory after it has read these rows."""
-    rows = [{"name": table, "row": json.dumps(row)} for table, some in tables.items() for row in some]
-    return memory.take([*rows, {"name": "", "row": json.dumps({"since": "1", **{name: 0 for name in KEYS}})}])
+    read = {table: list(tables.get(table, ())) for table in KEYS}
+    rows = [{"name": table, "rows": 0, "changed": json.dumps(some) if some else None} for table, some in read.items()]
+    return memory.take([*rows, {"name": "", "rows": 0, "changed": "1"}])
 
 
 def said(found: Iterable[Violation]) -> list[str]:

@@ -53,11 +53,11 @@ from itertools import chain
 from disburse.simulation.auditor import books, changes, history, hooks, lives, provider, registries, rules, schema
 from disburse.simulation.auditor.hooks import Endpoint
 from disburse.simulation.auditor.registries import File
-from disburse.simulation.auditor.rows import READ, Memory, News
+from disburse.simulation.auditor.rows import READ, Memory, News, speaks_of
 from disburse.simulation.auditor.rulebook import Rulebook
 from disburse.simulation.auditor.truths import BookEntry, Exchange, Fetch, Violation
 
-__all__ = ["Auditor", "BookEntry", "Exchange", "Fetch", "Rulebook", "Violation"]
+__all__ = ["Auditor", "BookEntry", "Exchange", "Fetch", "Rulebook", "Violation", "speaks_of"]
 
 
 class Auditor:
@@ -91,7 +91,10 @@ class Auditor:
         self._first: dict[tuple[str, str], datetime] = {}
 
     async def after_commit(self) -> list[Violation]:
-        """What the commits since the last look broke. One statement; quick enough to follow every commit."""
+        """What the commits since the last look broke. One statement; quick enough to follow every commit.
+
+        A commit none of whose statements `speaks_of` what is read here has nothing new for it, and need not be looked at.
+        """
         news = self._memory.take(await self._fetch(READ, self._memory.since))
         begun, self._begun = self._begun, True
         if not (news.fresh or news.changed or news.gone):

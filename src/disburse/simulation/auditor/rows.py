@@ -10,8 +10,10 @@ deleted shows in the counts of rows alone, so each table is counted too.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 Row = dict[str, Any]
@@ -41,29 +43,23 @@ _WHOSE: Final = {"postings": "origin_id", "payouts": "payout_id", "attempts": "p
 FROM_THE_BEGINNING: Final = "1"
 """A transaction older than every other."""
 
-READ: Final = """
-    WITH since AS MATERIALIZED (SELECT age($1::text::xid) AS age)
-    SELECT 'merchants' AS name, to_json(t)::text AS row FROM disburse.merchants t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'top_ups', to_json(t)::text FROM disburse.top_ups t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'payouts', to_json(t)::text FROM disburse.payouts t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'attempts', to_json(t)::text FROM disburse.attempts t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'postings', to_json(t)::text FROM disburse.postings t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'balances', to_json(t)::text FROM disburse.balances t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'events', to_json(t)::text FROM disburse.events t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'evidence', to_json(t)::text FROM disburse.evidence t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'mismatches', to_json(t)::text FROM disburse.mismatches t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'requests', to_json(t)::text FROM disburse.requests t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'decisions', to_json(t)::text FROM disburse.decisions t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT 'routings', to_json(t)::text FROM disburse.routings t WHERE age(t.xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT '', json_build_object(
-        'since', pg_snapshot_xmin(pg_current_snapshot())::xid::text,
-        'merchants', (SELECT count(*) FROM disburse.merchants), 'top_ups', (SELECT count(*) FROM disburse.top_ups),
-        'payouts', (SELECT count(*) FROM disburse.payouts), 'attempts', (SELECT count(*) FROM disburse.attempts),
-        'postings', (SELECT count(*) FROM disburse.postings), 'balances', (SELECT count(*) FROM disburse.balances),
-        'events', (SELECT count(*) FROM disburse.events), 'evidence', (SELECT count(*) FROM disburse.evidence),
-        'mismatches', (SELECT count(*) FROM disburse.mismatches), 'requests', (SELECT count(*) FROM disburse.requests),
-        'decisions', (SELECT count(*) FROM disburse.decisions), 'routings', (SELECT count(*) FROM disburse.routings))::text"""
-"""Rows whose last version is of this transaction or a later one; and from which on to read the next time, with the counts."""
+_ROWS: Final = """
+    SELECT '{table}' AS name, count(*) AS rows, json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text AS changed
+    FROM disburse.{table} t"""
+READ: Final = f"""
+    WITH since AS MATERIALIZED (SELECT age($1::text::xid) AS age) {" UNION ALL".join([_ROWS.format(table=table) for table in KEYS])}
+    UNION ALL SELECT '', 0, pg_snapshot_xmin(pg_current_snapshot())::xid::text"""
+"""How many rows each table has, and those whose last version is of this transaction or a later one; and from which on to read next."""
+
+_NAMES: Final = re.compile(rf"\b(?:{'|'.join(KEYS)})\b")
+
+
+@cache
+def speaks_of(statement: str) -> bool:
+    """Whether a statement names a table that is read here. One that does not cannot change any: nothing stands between a statement
+    and its tables that would (`schema.py`), and what were changed all the same is found in the end to be other than it was seen.
+    """
+    return _NAMES.search(statement) is not None
 
 
 def nobody(row: Row) -> bool:
@@ -79,7 +75,7 @@ class News:
     changed: dict[str, list[tuple[Row, Row]]] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
     texts: list[tuple[str, str]] = field(default_factory=list)
-    """Table and JSON of every row that was read."""
+    """Tables of which rows were read, and the JSON of those."""
 
     def new(self, table: str) -> list[Row]:
         return self.fresh.get(table, [])
@@ -139,26 +135,30 @@ class Memory:
 
     def take(self, rows: Iterable[Any]) -> News:
         """Remember what was read; what was new or different in it."""
-        news, counts = News(), {}
+        news = News()
         for one in rows:
-            name, text = one["name"], one["row"]
-            row: Row = json.loads(text)
+            name, count, changed = one["name"], one["rows"], one["changed"]
             if not name:
-                counts = row
+                self.since = changed
                 continue
-            news.texts.append((name, text))
-            key = tuple([row[column] for column in KEYS[name]])
-            before = self.tables[name].get(key)
-            if before is None:
-                news.fresh.setdefault(name, []).append(row)
-            elif before != row:
-                news.changed.setdefault(name, []).append((before, row))
-            else:
-                continue
-            self._keep(name, key, row)
-        self.since = counts["since"]
-        news.gone = {name: len(kept) - counts[name] for name, kept in self.tables.items() if len(kept) != counts[name]}
+            for row in json.loads(changed) if changed is not None else ():
+                self._compare(name, row, news)
+            if changed is not None:
+                news.texts.append((name, changed))
+            if len(self.tables[name]) != count:
+                news.gone[name] = len(self.tables[name]) - count
         return news
+
+    def _compare(self, name: str, row: Row, news: News) -> None:
+        key = tuple([row[column] for column in KEYS[name]])
+        before = self.tables[name].get(key)
+        if before is None:
+            news.fresh.setdefault(name, []).append(row)
+        elif before != row:
+            news.changed.setdefault(name, []).append((before, row))
+        else:
+            return
+        self._keep(name, key, row)
 
     def _keep(self, name: str, key: Key, row: Row) -> None:
         self.tables[name][key] = row
