@@ -41,7 +41,7 @@ class Backend:
     """Two sessions: the program's role runs what processes ask for, the superuser's empties the database and lets the auditor look."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()  # the plain one, which can be turned by hand
         self._apart = Context()  # what a session keeps must not keep the process that asked
         self._app: Any = None
         self._owner: Any = None
@@ -61,7 +61,7 @@ class Backend:
         await self._owner.execute(_CLOCK)
         tables = [row[0] for row in await self._owner.fetch(_TABLES)]
         deletes = [f"DELETE FROM disburse.{table}" for table in tables]
-        self._beginning_anew = f"TRUNCATE {', '.join([f'disburse.{table}' for table in tables])}"
+        self._beginning_anew = "; ".join([f"TRUNCATE disburse.{table}" for table in tables])
         self._emptying = "; ".join(["SET session_replication_role = replica", *deletes, "RESET session_replication_role"])
         self._database = await open_database(dsn, real_world(), size=1, unsafe=True)
         settings = {**SESSION, "role": "disburse_app", "search_path": "simulated, disburse, pg_catalog"}
