@@ -57,6 +57,8 @@ def hunt(bug: Bug, seeds: int) -> Catch:
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no words"]
         return Catch(bug.name, done.returncode != 0, 0, seconds, "does not start", last[0][:200])
+    if "failed" not in told:  # the command gave up, and says why: nobody knows whether the bug had a part in it
+        return Catch(bug.name, False, 0, seconds, "", f"the simulator gave up: {told.get('error', {}).get('message', told)}"[:200])
     found = told["failed"]
     first = found[0] if found else {"invariant": "", "sentence": ""}
     return Catch(
@@ -81,7 +83,7 @@ def main() -> int:
         catches = []
         for catch in pool.map(lambda bug: hunt(bug, chosen.seeds), known):
             catches.append(catch)
-            how = f"seed {catch.seeds:4}  {catch.invariant:<16} {catch.sentence}" if catch.caught else "NOT CAUGHT"
+            how = f"seed {catch.seeds:4}  {catch.invariant:<16} {catch.sentence}" if catch.caught else f"NOT CAUGHT {catch.sentence}"
             print(f"{catch.name:<40} {catch.seconds:6.1f} s  {how}", flush=True)
     caught = [one for one in catches if one.caught]
     median = statistics.median(one.seeds for one in caught) if caught else 0

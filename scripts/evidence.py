@@ -45,6 +45,8 @@ def _simulate(seeds: int, hash_seed: str, jobs: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "disburse", "simulate", "--seeds", str(seeds), "--jobs", str(jobs), "--json"]
     done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, stdout=subprocess.PIPE, check=False)
     told: dict[str, Any] = json.loads(done.stdout)
+    if "error" in told:
+        raise SystemExit(f"disburse simulate gave up: {told['error']['message']}")
     return told
 
 
@@ -80,7 +82,7 @@ def _bugs(proof: Proof, soon: bool, seeds: int, jobs: int) -> None:
         command += ["--soon"] if soon else []
         subprocess.run(command, check=False)
         proof.bugs = json.loads(told.read_text())
-    proof.wrong += [f"the planted bug {one['name']} was not caught" for one in proof.bugs if not one["caught"] and one["wanted"]]
+    proof.wrong += [f"the planted bug {one['name']} was not caught{': ' + one['sentence'] if one['sentence'] else ''}" for one in proof.bugs if not one["caught"] and one["wanted"]]
 
 
 def _chaos(proof: Proof, seconds: int) -> None:

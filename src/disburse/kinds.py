@@ -15,6 +15,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -149,7 +150,7 @@ def make_one(
 ) -> Connector:
     """A connector of a kind's own keys. Raises BadSettings for what is wrong in them."""
     where = f"[connectors.{name}]"
-    _refuse_unknown(where, values, msgspec.inspect.type_info(kind.settings))
+    _refuse_unknown(where, values, _shape(kind.settings))
     try:
         read = msgspec.convert(values, kind.settings, dec_hook=_reader(environment))
         connector = kind.make(name, read, around)
@@ -160,6 +161,12 @@ def make_one(
     if connector.name != name:
         raise BadSettings(f"The kind {kind_name} gives its connectors names of its own; {where} cannot be used.")
     return connector
+
+
+@cache
+def _shape(settings: type[Any]) -> Any:
+    """What a kind's settings consist of, worked out once: a kind is imported once."""
+    return msgspec.inspect.type_info(settings)
 
 
 def _load(where: str, name: str, known: Mapping[str, metadata.EntryPoint]) -> Kind:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -298,9 +299,14 @@ def _limits(told: ProviderTable, where: str, faults: list[str]) -> Iterable[Limi
             yield Limit(one.rail, one.currency, least or 0, most)
 
 
-def _convert(table: Mapping[str, Any], kind: type[Any], where: str, faults: list[str]) -> Any:
+@cache
+def _keys_of(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple([field.encode_name for field in msgspec.structs.fields(kind)])
+
+
+def _convert(table: Mapping[str, Any], kind: type[msgspec.Struct], where: str, faults: list[str]) -> Any:
     """The table as its struct; None, with the faults, for one that is not. Names of keys are checked by their nearest."""
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    known = _keys_of(kind)
     strangers = [name for name in table if name not in known]
     if strangers:
         faults += [f"{where}: there is no key called {name}.{nearest(name, known)}" for name in strangers]

@@ -33,6 +33,7 @@ INNER: dict[tuple[str, str, str], str] = {
     ("storage/statement.py", "", "array_agg of rows in no order"): "reads a materialised CTE that is ordered by the same id: rows "
     "are read from it as they were put there; an order of its own would sort in every transaction",
     ("storage/statement.py", "", "LIMIT takes rows in no order"): "asks whether there is any",
+    ("simulation/auditor/rows.py", "", "json_agg of rows in no order"): "the auditor's one statement; what it finds is kept by key",
 }
 """(file, function, fault) inside a statement, and why."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -142,9 +143,15 @@ def load_decisions(path: Path | None = None) -> DecisionTable:
     except OSError as fault:
         raise BadDecisions(f"The decision table {path} cannot be read: {fault.strerror}.") from None
     try:
-        return DecisionTable(msgspec.toml.decode(raw, type=_File))
+        return _read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as fault:
         raise BadDecisions(f"The decision table {path or _SHIPPED} is wrong: {fault}.") from None
+
+
+@lru_cache(maxsize=4)
+def _read(raw: bytes) -> DecisionTable:
+    """The same bytes give the same table, which nobody changes: it is read once for all connectors."""
+    return DecisionTable(msgspec.toml.decode(raw, type=_File))
 
 
 def _by_word(call: str, rows: dict[str, _State]) -> dict[str, tuple[str, _State]]:

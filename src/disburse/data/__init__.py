@@ -62,6 +62,11 @@ def load_sbp_members(extra: Iterable[str] = ()) -> tuple[SbpMember, ...]:
     An id in `extra` that the list has never heard of (a provider's test member) is offered under its own number.
     Raises DataFileError when the package's files are damaged.
     """
+    return _offered(tuple(extra))
+
+
+@lru_cache(maxsize=8)
+def _offered(extra: tuple[str, ...]) -> tuple[SbpMember, ...]:
     known = _known_members()
     wanted = {member_id for member_id in known if known[member_id].status == "current"}.union(extra)
     return tuple(known.get(one) or SbpMember(one, one, one, "operator") for one in sorted(wanted))

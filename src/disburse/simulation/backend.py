@@ -38,7 +38,7 @@ class Backend:
     """Two sessions: the program's role runs what processes ask for, the superuser's empties the database and lets the auditor look."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()  # the plain one, which can be turned by hand
         self._apart = Context()  # what a session keeps must not keep the process that asked
         self._app: Any = None
         self._owner: Any = None
@@ -56,7 +56,7 @@ class Backend:
         self._owner = await asyncpg.connect(dsn, server_settings={"search_path": "disburse", "jit": "off"}, **_KEPT)
         tables = [row[0] for row in await self._owner.fetch(_TABLES)]
         deletes = [f"DELETE FROM disburse.{table}" for table in tables]
-        self._beginning_anew = f"TRUNCATE {', '.join([f'disburse.{table}' for table in tables])}"
+        self._beginning_anew = "; ".join([f"TRUNCATE disburse.{table}" for table in tables])
         self._emptying = "; ".join(["SET session_replication_role = replica", *deletes, "RESET session_replication_role"])
         self._database = await open_database(dsn, real_world(), size=1, unsafe=True)
         settings = {**SESSION, "role": "disburse_app", "search_path": "disburse"}

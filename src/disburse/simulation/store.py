@@ -60,7 +60,8 @@ def _in_vain(method: str, sql: str, values: tuple[Any, ...], result: Any) -> boo
 class Store:
     """The database as all processes share it. `committed` is called after every commit, in nobody's process.
 
-    `written`: the statements that changed something, or may have, for who wants to know; also those of what was rolled back.
+    `written`: the statements that changed something, or may have, for who wants to know; also those of what was rolled back. Of a
+    COPY it is the table's name.
     """
 
     def __init__(
@@ -257,7 +258,7 @@ class SimConnection:
         if changes:
             self._wrote = True
             if not _in_vain(method, sql, values, result):
-                self._store.written.append(f"COPY {values[0]}" if method == "copy" else sql)
+                self._store.written.append(values[0] if method == "copy" else sql)
             if not self.open:
                 self._store.committed(self.process)
         match harm:

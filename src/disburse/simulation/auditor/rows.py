@@ -43,11 +43,21 @@ _WHOSE: Final = {"postings": "origin_id", "payouts": "payout_id", "attempts": "p
 FROM_THE_BEGINNING: Final = "1"
 """A transaction older than every other."""
 
-_ROWS: Final = """
-    SELECT '{table}' AS name, count(*) AS rows, json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text AS changed
-    FROM disburse.{table} t"""
-READ: Final = f"""
-    WITH since AS MATERIALIZED (SELECT age($1::text::xid) AS age) {" UNION ALL".join([_ROWS.format(table=table) for table in KEYS])}
+READ: Final = """
+    WITH since AS MATERIALIZED (SELECT age($1::text::xid) AS age)
+    SELECT 'merchants' AS name, count(*) AS rows,
+        json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text AS changed FROM disburse.merchants t
+    UNION ALL SELECT 'top_ups', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.top_ups t
+    UNION ALL SELECT 'payouts', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.payouts t
+    UNION ALL SELECT 'attempts', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.attempts t
+    UNION ALL SELECT 'postings', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.postings t
+    UNION ALL SELECT 'balances', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.balances t
+    UNION ALL SELECT 'events', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.events t
+    UNION ALL SELECT 'evidence', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.evidence t
+    UNION ALL SELECT 'mismatches', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.mismatches t
+    UNION ALL SELECT 'requests', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.requests t
+    UNION ALL SELECT 'decisions', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.decisions t
+    UNION ALL SELECT 'routings', count(*), json_agg(t) FILTER (WHERE age(t.xmin) <= (SELECT age FROM since))::text FROM disburse.routings t
     UNION ALL SELECT '', 0, pg_snapshot_xmin(pg_current_snapshot())::xid::text"""
 """How many rows each table has, and those whose last version is of this transaction or a later one; and from which on to read next."""
 
