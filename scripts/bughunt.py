@@ -51,14 +51,19 @@ def hunt(bug: Bug, seeds: int) -> Catch:
         command = [sys.executable, "-m", "disburse", "simulate", "--seeds", str(seeds), "--enough", "1", "--jobs", "1", "--no-small", "--json"]
         environment = {**os.environ, "PYTHONPATH": str(source), BUG: bug.name, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, timeout=_HOUR, check=False)
-    seconds = time.monotonic() - began
+    return judged(bug, done, time.monotonic() - began)
+
+
+def judged(bug: Bug, done: subprocess.CompletedProcess[bytes], seconds: float) -> Catch:
+    """What a hunt's simulator printed, and how it ended, say about the bug."""
     try:
         told = json.loads(done.stdout)
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no words"]
         return Catch(bug.name, done.returncode != 0, 0, seconds, "does not start", last[0][:200])
     if "failed" not in told:  # the command gave up, and says why: nobody knows whether the bug had a part in it
-        return Catch(bug.name, False, 0, seconds, "", f"the simulator gave up: {told.get('error', {}).get('message', told)}"[:200])
+        why = f"the simulator gave up: {told.get('error', {}).get('message', told)}"[:200]
+        return Catch(bug.name, False, 0, seconds, "", why, bug.elsewhere is None, bug.elsewhere or "")
     found = told["failed"]
     first = found[0] if found else {"invariant": "", "sentence": ""}
     return Catch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bugbank import BANK, MOST_LINES, PACKAGE, SOURCE, BadBug, Bug, applied, bugs, planted, read, run_on, soon
+from scripts.bughunt import judged
 
 FEWEST = 44
 _ONE = """name = "one"
@@ -123,3 +125,19 @@ def test_a_bug_that_does_not_apply(tmp_path: Path, text: str, why: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BadBug, match=why):
         applied(read(path))
+
+
+@pytest.mark.parametrize(
+    "printed, complaint, caught, sentence",
+    [
+        ({"failed": [{"invariant": "E1", "sentence": "paid twice"}], "seeds": 3}, "", True, "paid twice"),
+        ({"failed": [], "seeds": 3}, "", False, ""),
+        ({"error": {"name": "system", "message": "No space left."}}, "", False, "the simulator gave up: No space left."),
+        (None, "SyntaxError: no", True, "SyntaxError: no"),
+    ],
+)
+def test_what_a_hunt_says(printed: object, complaint: str, caught: bool, sentence: str) -> None:
+    """A day that broke something catches a bug, and so does a program that does not start; one that gave up says why, and catches none."""
+    text = json.dumps(printed).encode() if printed is not None else b""
+    catch = judged(bugs()[0], subprocess.CompletedProcess([], 1, text, complaint.encode()), 1.0)
+    assert (catch.caught, catch.sentence) == (caught, sentence)

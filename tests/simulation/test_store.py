@@ -10,7 +10,7 @@ from itertools import groupby
 import asyncpg
 import pytest
 
-from disburse.simulation.backend import Backend
+from disburse.simulation.backend import TRUNCATED_AFTER, Backend
 from disburse.simulation.process import DAWN, Process
 from disburse.simulation.store import SESSION_ENDS_S, SimConnection, SimPool, Store, writes
 from disburse.storage.database import Database
@@ -162,6 +162,34 @@ def test_reading_is_no_commit(bare: Bare, backend: Backend) -> None:
 
     assert bare.within(process, read()) == 0
     assert (bare.harm.asked_at_commit, bare.committed) == (0, [])
+
+
+def test_what_was_written_is_told(bare: Bare, backend: Backend) -> None:
+    """Who asks what was written is told each statement that changed rows, and none that changed nothing."""
+    store = bare.store(backend)
+    process, pool = _pool(bare, store, "a")
+    again = f"{INSERT} ON CONFLICT DO NOTHING"
+
+    async def work() -> None:
+        connection = await pool.acquire()
+        await connection.execute(again, "a", DAWN)
+        await connection.execute(again, "a", DAWN)
+        await connection.fetch("SELECT worker_id FROM workers ORDER BY worker_id")
+        await connection.fetch("DELETE FROM workers RETURNING worker_id")
+
+    bare.loop.run_until_complete(process.start(work()))
+    assert store.written == [again, "DELETE FROM workers RETURNING worker_id"]
+
+
+def test_a_database_is_emptied_and_begins_anew(backend: Backend) -> None:
+    """However often it is emptied no row is left, and now and then not even what rows leave behind."""
+    sizes = []
+    for _ in range(TRUNCATED_AFTER):
+        backend.put("execute", INSERT, ("a", DAWN), DAWN)
+        backend.empty()
+        assert _rows(backend) == []
+        sizes.append(backend.look("SELECT pg_relation_size('disburse.workers')")[0][0])
+    assert sizes.count(0) == 1
 
 
 def test_a_server_that_is_away(bare: Bare, backend: Backend) -> None:

@@ -24,7 +24,7 @@ from disburse.storage.migrate import make_database, migrate
 from disburse.world import real_world
 
 _KEPT: Final[dict[str, Any]] = {"statement_cache_size": 2000, "max_cached_statement_lifetime": 0}
-_TRUNCATED_AFTER: Final = 25
+TRUNCATED_AFTER: Final = 25
 """Deleting is quick, but what was deleted stays in the way of every later look: after so many days tables begin anew. That
 has every statement planned anew, so it is not done each day."""
 _NEEDS_A_TASK: Final = frozenset(("copy", "executemany"))
@@ -109,7 +109,7 @@ class Backend:
     def empty(self) -> None:
         """Delete every row."""
         self._days += 1
-        anew = self._days % _TRUNCATED_AFTER == 0
+        anew = self._days % TRUNCATED_AFTER == 0
         self.ask(self._owner.execute(self._beginning_anew if anew else self._emptying))
 
     def look(self, sql: str, *values: Any) -> Sequence[Any]:

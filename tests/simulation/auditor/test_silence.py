@@ -6,7 +6,7 @@ import sys
 
 import asyncpg
 
-from disburse.simulation.auditor.rows import READ
+from disburse.simulation.auditor.rows import KEYS, READ, speaks_of
 from tests.house.sources import in_rooms
 from tests.house.test_rooms import imports
 from tests.operations.verify_town import populate
@@ -28,6 +28,15 @@ async def test_a_look_is_one_statement(watched: Watched) -> None:
     await watched.auditor.after_commit()
     await populate(watched.town)
     assert watched.statements == [READ] * (watched.commits + 1)
+
+
+def test_only_what_cannot_be_seen_is_passed_over() -> None:
+    """A commit is looked at when one of its statements names a table that is read, in whatever way it names it."""
+    assert all(f"FROM disburse.{table} t" in READ and speaks_of(f"WITH a AS (DELETE FROM {table}) SELECT 1") for table in KEYS)
+    assert speaks_of("INSERT INTO disburse.payouts (shard) SELECT 0")
+    assert speaks_of("payouts")
+    assert not speaks_of("INSERT INTO payout_payees (shard) SELECT 0")
+    assert not speaks_of("UPDATE registries SET owner = NULL")
 
 
 async def test_canaries_sing(watched: Watched, doctor: asyncpg.Connection) -> None:
