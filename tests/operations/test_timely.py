@@ -196,6 +196,17 @@ async def test_a_worker_whose_clock_is_wrong(shop: Shop) -> None:
     assert tuple(row) == ((await shop.database_now()).astimezone(UTC).date(), 2)
 
 
+async def test_a_door_whose_clock_was_ahead(shop: Shop) -> None:
+    """What was executed in vain by a door whose clock is ahead goes as soon as there is money, not when that clock's time has come."""
+    merchant = await shop.merchant(1)
+    await rule(shop, merchant, spend=True)
+    payout = (await shop.create(shop.draft(merchant, "w", 1000, execute=False)))[0].payout
+    assert (await shop.execute(shop.act(payout, at=shop.now() + timedelta(minutes=13))))[0].state == "unfunded"
+    await top_up(shop, merchant, 1000)
+    now = await shop.database_now()
+    assert await shop.run(lambda tx: schedules.fundable(tx, shop.shard, now, 500)) == [(payout.payout_id, merchant, payout.number)]
+
+
 async def test_only_who_asked_for_it(shop: Shop) -> None:
     """Without the merchant's wish nothing is executed by itself; executed by hand, cancelled or expired, a payout leaves the list."""
     merchant = await shop.merchant(1)
