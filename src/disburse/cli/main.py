@@ -39,6 +39,7 @@ _COMMANDS: Final = (
     ("in-doubt", "doubt:app", _PAYOUTS, "Payouts whose outcome nobody knows yet: list them, end one by two persons."),
     ("approvals", "approvals:app", _PAYOUTS, "What waits for the yes of persons, payouts and corrections: list, show, approve, refuse."),
     ("registry", "registry:app", _PAYOUTS, "Files of payouts: plan, apply, show, list, approve, refuse, cancel, results."),
+    ("remote", "remote:app", _PAYOUTS, "For merchants: upload and apply files of payouts, and follow events, at a server far away."),
     ("verify", "verify:verify", _HOUSE, "Check every invariant of the books on one snapshot; exit 1 names what broke."),
     ("connector", "connector:app", _HOUSE, "The providers that are configured: show, ask and certify them; how they are."),
     ("operator", "operators:app", _HOUSE, "People who run this installation, and their tokens."),

@@ -109,6 +109,9 @@ def explain(fault: BaseException) -> Mistake:
         code = USAGE if fault.name in _USAGE else REFUSED
         return Mistake(fault.name, str(fault), _NEXT.get(fault.name, ""), code)
     kind = type(fault).__name__
+    if type(fault).__module__ == "disburse.client.errors":  # not imported here: of what it tells nothing is a secret
+        name = getattr(fault, "name", "") or "".join("_" + c.lower() if c.isupper() else c for c in kind).lstrip("_")
+        return Mistake(name, str(fault), str(getattr(fault, "next", "")), REFUSED)
     if kind in _TOLD_AS_IS:
         name, further = _TOLD_AS_IS[kind]
         return Mistake(name, str(fault), further, REFUSED)
