@@ -60,4 +60,4 @@ def _hide_the_database(day: Day) -> None:
     day.faults.count("deaf", "N4", "deaf")
     day.faults.database_away = True
     day.store.cut_all()
-    day.loop.call_later(log_uniform(day.streams["deaf"], 5.0, 30.0), back)
+    day.loop.call_later(log_uniform(day.streams["deaf"], 8.0, 30.0), back)

@@ -23,7 +23,7 @@ PROVIDER: Final = ("provider_crash", "later", "refuses", "short", "returns", "mi
 CLIENT: Final = ("twice", "changed", "impatient", "persons")
 _FIRST: Final = (*STORE, *PROCESS, *NET, *PROVIDER, *CLIENT)
 ADDED: Final[dict[str, tuple[float, float]]] = {
-    "stop": (0.004, 0.06), "deaf": (0.1, 0.6), "gateway": (0.2, 0.6), "stumbles": (0.3, 0.6),
+    "stop": (0.004, 0.06), "deaf": (0.2, 0.6), "gateway": (0.2, 0.6), "stumbles": (0.3, 0.6),
     "internal": (0.05, 0.6), "zombie": (0.05, 0.6), "slow": (0.2, 0.6), "relents": (0.05, 0.6),
     "cheats": (0.02, 0.1), "outage": (0.2, 1.5),
 }  # fmt: skip
@@ -210,7 +210,7 @@ def _temper(knobs: random.Random, rates: dict[str, float], hides_s: float) -> Te
     def rate(name: str, most: float) -> float:
         return min(rates.get(name, 0.0), most)
 
-    returned = max(rate("returns", 0.3), 0.2 if "deaf" in rates else 0.0)  # of a return nothing tells but a callback
+    returned = max(rate("returns", 0.3), 0.5 if "deaf" in rates else 0.0)  # of a return nothing tells but a callback
     return Temper(
         later=rate("later", 0.6), longest_s=log_uniform(knobs, 2.0, 72 * 3600.0), refuses=rate("refuses", 0.3),
         short=rate("short", 0.4), returns=returned, misreports=min(1.5 * rate("misreports", 0.6), 0.5), hides=rate("hides", 0.6),

@@ -21,6 +21,9 @@ _NOBODY: Final = Context()
 ABSENT_AFTER_S: Final = 5.0
 """A bank that promises it says "absent" to the second question so long after the first, and refuses the id from then on."""
 
+RETURNS_WITHIN_S: Final = 200.0
+"""What comes back does so within so long: most of it while faults fall."""
+
 STUMBLES_S: Final = 15.0
 """What could not go on does not for at least so long."""
 
@@ -206,7 +209,7 @@ class Provider:
         returns = self.promise.absent and order.moved is None
         if state == "paid" and returns and self._chance(self.temper.returns):  # other kinds have no word for it
             self.harmed("returns")
-            self._later(order, "returned", log_uniform(self.stream, 1, self.temper.longest_s))
+            self._later(order, "returned", log_uniform(self.stream, 1, min(self.temper.longest_s, RETURNS_WITHIN_S)))
         if state == "refused" and not order.short and self._chance(self.temper.relents):
             order.relented = True
             self.harmed("relents")
