@@ -90,7 +90,7 @@ class Moved(RealClock):
 async def test_a_repeat_after_its_time(house: House) -> None:
     """A request with a time finds its payout also when that time lies years back; a new payout may not have such a time, and no key remembers that."""
     clock, at = Moved(), (datetime.now(UTC) + DAY).replace(microsecond=0).isoformat()
-    house.world = replace(house.world, clock=clock)
+    house.world = house.desk.world = replace(house.world, clock=clock)
     async with program(house) as shop:
         made = await shop.made_one(key="k-1", execute_at=at)
         clock.forward = 800 * DAY
