@@ -158,7 +158,7 @@ def test_a_refused_order_pays_nothing(bare: Bare, temper: dict[str, float], shor
 
 
 def test_a_refused_order_is_paid_after_all(bare: Bare) -> None:
-    """A provider that relents pays, once, what it said it had refused, and tells it; what it refused for want of our money stays refused."""
+    """A provider that relents pays, once, what it said it had refused, and tells it; who refuses by a code for want of our money has forgotten the order."""
     provider = _provider(bare, ABSENT, refuses=1.0, relents=1.0)
     told: list[str] = []
     provider.told = lambda order: told.append(order.state)
@@ -167,8 +167,12 @@ def test_a_refused_order_is_paid_after_all(bare: Bare) -> None:
     assert (told, _paid(provider), provider.lied()) == (["refused", "paid"], ["k"], {"k"})
     provider.temper = Temper(short=1.0, relents=1.0)
     assert _take(provider, "short") == "refused"
+    _wait(bare, 61)
+    assert (_paid(provider), provider.lied()) == (["k", "short"], {"k", "short"})
+    forgetful = _provider(bare, ONCE, short=1.0, relents=1.0)
+    assert _take(forgetful) == "refused"
     _wait(bare, 601)
-    assert (_paid(provider), provider.lied()) == (["k"], {"k"})
+    assert not forgetful.book and not forgetful.lied()
 
 
 @pytest.mark.parametrize("promise, kinds", [(ABSENT, ["paid", "returned"]), (ONCE, ["paid"])])

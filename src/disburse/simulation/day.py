@@ -161,7 +161,10 @@ def _make(seed: int, backend: Backend, options: Options) -> Day:
 
     repeats = {name: math.inf for name, one in providers.items() if one.promise.once}
     two_step = [name for name in names if name.startswith("money")]
-    auditor = Auditor(backend.fetch, repeats=repeats, canaries=(*CARDS, *PHONES), clock=clock, two_step=two_step, rulebook=rulebook)
+    never_absent = {name: math.inf for name, one in providers.items() if not one.promise.absent and name not in two_step}
+    auditor = Auditor(
+        backend.fetch, absence=never_absent, repeats=repeats, canaries=(*CARDS, *PHONES), clock=clock, two_step=two_step, rulebook=rulebook
+    )
     day = Day(seed, knobs, streams, trace, loop, backend, faults, net, store, house, providers, auditor, rulebook, options.payouts)
     auditor.endpoints, auditor.files = day.endpoints, day.files
     loop.set_exception_handler(lambda _, told: _fell(day, told))

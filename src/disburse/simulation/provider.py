@@ -64,7 +64,7 @@ class Temper:
     gateway: float = 0.0  # a gateway before it tells an error of its own in the answer's place
     stumbles: float = 0.0  # cannot go on with an order for now, says so, and goes on later
     internal: float = 0.0  # breaks down over an order that it took, which shows only a while later
-    relents: float = 0.0  # says that it refused, and pays after all
+    relents: float = 0.0  # says that it refused, for want of money even, and pays after all
     calls: int = 1  # callbacks for a change of state
 
 
@@ -135,6 +135,8 @@ class Provider:
         """An order arrives. One that is known is paid again where the contract does not forbid it: that is the payer's affair."""
         known = self.orders.get(key)
         if known is not None and (self.promise.once or known.state == "absent"):
+            if known.state == "absent":  # nothing can come of it, but somebody has sent it
+                self.arrived(Entry(self.loop.time(), self.name, key, amount, currency, destination, "received"))
             self.sometimes(f"{self.name.partition('-')[0]}: a known id came again")
             return known
         return self.carry_out(self.make(key, amount, currency, destination))
@@ -210,10 +212,11 @@ class Provider:
         if state == "paid" and returns and self._chance(self.temper.returns):  # other kinds have no word for it
             self.harmed("returns")
             self._later(order, "returned", log_uniform(self.stream, 1, min(self.temper.longest_s, RETURNS_WITHIN_S)))
-        if state == "refused" and not order.short and self._chance(self.temper.relents):
+        for_good = not order.short or self.promise.absent  # who refuses by a code of its table forgets the order
+        if state == "refused" and for_good and self._chance(self.temper.relents):
             order.relented = True
             self.harmed("relents")
-            self._later(order, "paid", log_uniform(self.stream, 0.1, 600.0))
+            self._later(order, "paid", log_uniform(self.stream, 0.1, 60.0 if order.short else 600.0))
         self.told(order)
 
     def _entry(self, order: Ordered, kind: str) -> Entry:

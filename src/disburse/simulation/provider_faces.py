@@ -88,6 +88,8 @@ def _unitpay(provider: Provider, request: WireRequest) -> WireAnswer:
 
 def _unitpay_payout(provider: Provider, order: Ordered) -> WireAnswer:
     order = provider.spoken_of(order)
+    if order.stumbled and order.state == "taken":
+        return _json({"error": {"message": "could not send the money, try later", "code": 201}})
     return _json(
         {
             "result": {

@@ -1,7 +1,7 @@
-"""What persons do besides: they decide too early about what is just being sent, and switch a merchant's payouts off for a while.
+"""What persons do besides: they decide too early or by an old page, and switch a merchant's payouts off for a while.
 
 Whoever decides too early saw nothing of the order at its provider, which is true and proves nothing: the product has to refuse while
-the attempt may still be sent. Payouts that were switched off are on again before the day is over. May not live here: judgement.
+the attempt may still be sent. Whoever has an old page before them agrees to the end of what has moved since. Payouts that were switched off are on again before the day is over. May not live here: judgement.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from disburse.wiring import House
 _SENDING: Final = """SELECT p.shard, p.payout_id, p.merchant_id, a.end_to_end_id, a.connector, a.number
     FROM payouts p JOIN attempts a ON a.shard = $1 AND a.payout_id = p.payout_id
     WHERE p.shard = $1 AND p.state = 'in_flight' AND a.state = 'open' ORDER BY p.payout_id"""
+_MOVED: Final = """SELECT r.shard, r.request_id, r.actor
+    FROM requests r JOIN payouts p ON p.shard = $1 AND p.payout_id = r.origin_id LEFT JOIN decisions d ON d.shard = $1 AND d.request_id = r.request_id
+    WHERE r.shard = $1 AND r.kind = 'resolve' AND d.request_id IS NULL AND p.last_event <> r.seen_event AND p.state IN ('in_flight', 'in_doubt')
+    ORDER BY r.request_id"""
 _TRIES: Final = 200
 
 
@@ -45,6 +49,8 @@ class Visitors:
             await self._decide_too_early()
         elif draw < 0.7:
             await self._switch(self._stream.choice(self._day.clients).account.number)
+        else:
+            await self._agree_by_an_old_page()
 
     async def leave(self) -> None:
         """Whatever is switched off is switched on again."""
@@ -72,6 +78,18 @@ class Visitors:
         self._day.misjudged.add(identifier)
         answer = approvals.Answer(asked.request.request_id, True, "nothing there", self._now(), other)
         await self._house.database.run(lambda tx: approvals.answer(tx, shard, answer))
+
+    async def _agree_by_an_old_page(self) -> None:
+        """A request was made while the payout stood otherwise, and the second person does not look again."""
+        rows = self._day.backend.look(_MOVED, 0)
+        if not rows:
+            return
+        shard, request, asker = self._stream.choice(rows)
+        other = next(one for one in self._persons if one != asker)
+        answer = approvals.Answer(request, True, "as it stands here", self._now(), other)
+        told = await self._house.database.run(lambda tx: approvals.answer(tx, shard, answer))
+        if isinstance(told, Refusal):
+            self._day.sometimes["a person agreed to what had moved"] += 1
 
     async def _switch(self, number: int) -> None:
         merchant = await find_merchant(self._house.database, str(number))

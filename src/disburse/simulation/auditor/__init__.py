@@ -18,11 +18,12 @@ How the invariants of the reliability page (section 1, read as the design reads 
     C4 C5 C7      no more payouts than were asked for; a known reference is never refused; acknowledged is kept      history
     E1 E2 E3      one live attempt, fitting the state; intent before an order arrives; proof before the next attempt,
                   and of all who may have sent the last one (of an operation that was made for it: more than
-                  the word about one request)                                                lives, changes, provider
+                  the word about one request; of who never calls an id absent: no such word)                   lives, changes, provider
     E4 E7         ids derive from the base and stay; amount, currency, destination as promised                       lives, changes, provider
     E5            nothing is refused, unsent or paid without a stored message that may say so, in the same commit    lives, changes, provider
     E8 W5         only the table's steps; final stays final, in events and in what clients were shown                lives, changes, history
-    E10           epochs and intents never go back or are rewritten; nothing leaves after its owner's lease          changes, provider
+    E10           epochs and intents never go back or are rewritten; nothing leaves after its owner's lease, and no
+                  operation is remembered after its owner's turn                                               changes, provider
     E11           freezes have a stored cause, frozen payouts stand still, nobody is charged twice, and who was
                   called refused and is paid after all is frozen                                                     lives, changes, books
     E13           what was cancelled had nothing opened                                                              lives
@@ -64,7 +65,7 @@ class Auditor:
     """Judges one run. `endpoints`: the webhook receivers there are; `files`: files of payouts. Call `after_commit` once before anything happens: what stands then is where its memory begins.
 
     `fetch`: see `Fetch`; on a connection of its own, outside any transaction, one call at a time.
-    `absence`: seconds between two not-founds that prove absence, by connector. `repeats`: for how many seconds after its first
+    `absence`: seconds between two not-founds that prove absence, by connector; infinity: it never calls an id absent. `repeats`: for how many seconds after its first
     arrival a provider takes the same order again without harm, by connector; one that is not named never does.
     `books_of`: connectors whose books will be shown; None: all. `canaries`: texts that must stand in no row. `rulebook`: what
     merchants with rules asked for and what persons said; None: nobody has rules.

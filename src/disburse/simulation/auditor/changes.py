@@ -130,6 +130,9 @@ def _attempt(
         yield Violation(invariant, f"the intent of attempt {number} was rewritten", name)
     if before["provider_reference"] != after["provider_reference"] and not said:
         yield Violation("E4", f"attempt {number} is asked about by another reference, and nobody had named it", name)
+    if step[0] != "open" and any((row["verdict"], row["attempt"]) == ("Made", number) for row in said):
+        told = f"an operation was remembered with attempt {number}, which was {step[0]}: its owner's turn was over"
+        yield Violation("E10", told, name)
     if step[0] == step[1] or after["connector"] is None or after["state"] not in PROOFS:
         return
     second_miss = step[1] == "not_sent" and any(row["verdict"] == "NotFound" for row in said)

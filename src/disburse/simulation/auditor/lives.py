@@ -6,6 +6,7 @@ the next is `changes.py`'s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
@@ -165,6 +166,8 @@ def proof_of(attempt: Row, said: list[Row], absence: Mapping[str, float]) -> boo
         if row["attempt"] != attempt["number"] or row["verdict"] not in PROOFS[attempt["state"]]:
             continue
         if row["end_to_end_id"] != attempt["end_to_end_id"] or row["connector"] != attempt["connector"]:
+            continue
+        if row["verdict"] == "Absent" and row["kind"] != "answer" and absence.get(attempt["connector"]) == math.inf:
             continue
         if (kinds is None or row["kind"] in kinds) and (attempt["state"] != "not_sent" or row["verdict"] != "NotFound"):
             return True

@@ -121,7 +121,8 @@ def _agrees(memory: Memory, attempt: Row, paid: _Paid | None, excuses: Excuses, 
     told = f"{attempt['connector']} {'paid' if was_paid else 'did not pay'} {key}, we call it {state}"
     if was_paid and state in DEAD:
         yield Violation("E5", told, name)
-    unheard = was_paid and state in ASKED_ABOUT and converged and not may_stay(memory, name, excuses)
+    waits = _is_frozen(memory, name) or may_stay(memory, name, excuses)
+    unheard = was_paid and state in ASKED_ABOUT and converged and not waits
     if unheard or (not was_paid and state == "settled"):
         yield Violation("R1", told, name)
     if state == "settled" and paid is not None:
@@ -169,7 +170,14 @@ def _clearing(
 def _is_excused(memory: Memory, attempt: Row, excuses: Excuses) -> bool:
     known_by = {attempt["end_to_end_id"], attempt["provider_reference"]}
     name = attempt["payout_id"]
-    return bool(known_by & set(excuses.lied_about)) or _vouched(memory, name) or may_stay(memory, name, excuses)
+    persons = _vouched(memory, name) or _is_frozen(memory, name)
+    return bool(known_by & set(excuses.lied_about)) or persons or may_stay(memory, name, excuses)
+
+
+def _is_frozen(memory: Memory, name: str) -> bool:
+    """Whether it waits for persons: what is said of its attempts moves nothing before."""
+    payout = memory.payouts.get(name)
+    return payout is not None and payout["frozen"] is not None
 
 
 def may_stay(memory: Memory, name: str, excuses: Excuses) -> bool:
