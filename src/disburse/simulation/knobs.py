@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from disburse.simulation.provider import Temper
+from disburse.simulation.stories import FEWEST, Story, story_of
 from disburse.simulation.streams import Streams, log_uniform
 from disburse.wiring import Rhythm
 
@@ -37,8 +38,10 @@ BESIDE_COPIES: Final = (*STORE, "crash", "crash_at_port", "clock", "later", "ref
 
 LEAP: Final = "leap"
 """The database's clock is set ahead while a two-step provider makes an operation, and that takes long: its owner's lease is over, its owner
-is not. On such days everybody looks often and the database is slow, so that the others find it in between.
+is not. On such days everybody looks often and the database is slow, so that the others find it in between; and there is besides only what
+`BESIDE_LEAPS` names, since who is struck at that moment writes nothing down.
 """
+BESIDE_LEAPS: Final = ("crash", "freeze", "clock", "later", "refuses", "short", "flaps", "crossed", "stumbles", "zombie", *CLIENT)
 RARE: Final = (COPIES, LEAP)
 """Kinds that have days of their own, and those seldom."""
 
@@ -89,19 +92,26 @@ class Knobs:
 def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collection[str] | None = None) -> Knobs:
     """This seed's day. `only`: no other faults than these; `scenes`: these, whatever the seed has."""
     knobs = streams["knobs"]
-    chosen, time_s = _scenes(streams["scenes"], scenes)
     call_s = knobs.choice((2.0, 5.0, 5.0))
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
     rates |= _slow_for_persons(streams["knobs/slow for persons"], rates)
-    if rates:
+    story = story_of(streams["knobs/story"]) if rates else None
+    chosen, time_s = _scenes(streams["scenes"], story.scenes if story is not None and scenes is None else scenes)
+    if story is not None:
+        rates = story.draw(streams["knobs/story"])
+    elif rates:
         rates |= _rate_of_leaps(streams[f"knobs/{LEAP}"])
         rates = _day_of_copies(rates, streams[f"knobs/{COPIES}"])
-    if rates and chosen and streams["scenes"].random() < 0.4:
+    if LEAP in rates:
+        rates = {name: rate for name, rate in rates.items() if name in (LEAP, *BESIDE_LEAPS)}
+    if rates and chosen and story is None and streams["scenes"].random() < 0.4:
         rates["clock"] = log_uniform(streams["scenes"], 2.0, 8.0)  # what scenes are about are times, mostly
     if only is not None:
         rates = {name: rate for name, rate in rates.items() if name in only}
     day = _day(streams, call_s, rates, chosen, time_s)
+    if story is not None:
+        return _of_story(day, story, streams["knobs/story"])
     return _with_leaps(day, streams[f"knobs/{LEAP}"]) if LEAP in rates else day
 
 
@@ -143,8 +153,8 @@ def _day(streams: Streams, call_s: float, rates: dict[str, float], chosen: tuple
 
 
 def _scenes(stream: random.Random, wanted: Collection[str] | None) -> tuple[tuple[str, ...], float]:
-    """The scenes of a day, about one day in eight has each; and how often the timekeeper looks."""
-    drawn = [name for name in SCENES if stream.random() < 0.12]
+    """The scenes of a day, about one day in seven has each; and how often the timekeeper looks."""
+    drawn = [name for name in SCENES if stream.random() < 0.15]
     chosen = tuple(drawn if wanted is None else [name for name in SCENES if name in wanted])
     often = stream.choice((2.0, 5.0, 10.0))
     return chosen, often if "rules" in chosen else 60.0
@@ -194,10 +204,20 @@ def _rate_of_leaps(own: random.Random) -> dict[str, float]:
     return {LEAP: own.uniform(0.4, 0.6)} if own.random() < 0.16 else {}
 
 
+def _of_story(day: Knobs, story: Story, own: random.Random) -> Knobs:
+    temper = replace(day.temper, longest_s=max(day.temper.longest_s, story.late_s))
+    providers, safety_s, payouts = own.choice(story.providers), max(day.safety_s, story.long_s), max(day.payouts, FEWEST)
+    return replace(day, providers=providers, safety_s=safety_s, payouts=payouts, patience=None, temper=temper)
+
+
 def _with_leaps(day: Knobs, own: random.Random) -> Knobs:
     rhythm, lease_s = replace(day.rhythm, poll_s=0.8), day.lease_s + 5.0 - day.call_s
-    slowest_s, safety_s = own.uniform(0.1, 0.8), min(day.safety_s, 80.0)
-    return replace(day, rhythm=rhythm, call_s=5.0, lease_s=lease_s, slowest_s=slowest_s, safety_s=safety_s)
+    slowest_s, safety_s = own.uniform(0.1, 0.8), min(max(day.safety_s, 45.0), 80.0)
+    two_step = any(name.startswith("money") for name in day.providers)
+    providers = day.providers if two_step else (own.choice(("moneynew", "moneyold")),)
+    return replace(
+        day, providers=providers, rhythm=rhythm, call_s=5.0, lease_s=lease_s, slowest_s=slowest_s, safety_s=safety_s
+    )
 
 
 def _day_of_copies(rates: dict[str, float], own: random.Random) -> dict[str, float]:
