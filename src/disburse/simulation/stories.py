@@ -46,7 +46,7 @@ STORIES: Final = (
     # For minutes nobody hears a bank that takes its time: two persons decide, one of them by an old page.
     Story({"outage": (2.0, 4.0), "stumbles": (0.5, 0.6), "persons": (1.0, 2.0)}, (("bank",), ("guarded",)), 3600.0, 240.0),
     # An order comes late or never, it is sent again, and for that no connection is had.
-    Story({"lost": (0.2, 0.5), "late": (0.2, 0.4), "refused": (0.3, 0.6), "unreachable": (0.1, 0.3)}, (("unitpay",), ("guarded",))),
+    Story({"lost": (0.4, 0.6), "late": (0.1, 0.2), "refused": (0.4, 0.6)}, (("unitpay",),), long_s=200.0),
     # A bank says that it lacks our money, and pays after all, while the next attempt waits for another bank that is hard to reach.
     Story({"short": (0.3, 0.4), "relents": (0.3, 0.6), "refused": (0.3, 0.6)}, (("bank", "bank"), ("guarded", "bank"))),
     # A gateway sends an order twice, the copy is refused for want of what the first one cost, and the question after that is lost as well.
