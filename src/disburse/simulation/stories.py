@@ -39,8 +39,8 @@ class Story:
 
 
 STORIES: Final = (
-    # It says that it could not send the money, tries again later, and pays.
-    Story({"stumbles": (0.4, 0.6), "refuses": (0.05, 0.2)}, (("unitpay",), ("unitpay", "moneynew"))),
+    # It says that it could not send the money, tries again later, and pays; or a gateway says something in its place.
+    Story({"stumbles": (0.4, 0.6), "refuses": (0.05, 0.2), "gateway": (0.4, 0.6)}, (("unitpay",), ("unitpay", "moneynew"))),
     # Money comes back, its bank says so once, and the database is away at that moment.
     Story({"deaf": (0.3, 0.6), "returns": (0.2, 0.3)}, (("bank",), ("guarded",))),
     # For minutes nobody hears a bank that takes its time: two persons decide, one of them by an old page.
