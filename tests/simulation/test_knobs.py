@@ -43,19 +43,19 @@ def test_a_seed_is_one_day() -> None:
 
 
 def test_days_are_swarms() -> None:
-    """About one day in four has no fault; each kind falls on many days and is missing on many, so none hides another."""
+    """About one day in five has no fault; each kind falls on many days and is missing on many, so none hides another."""
     days = [draw(Streams(seed)).rates for seed in SEEDS]
     quiet = sum(not rates for rates in days)
-    assert 0.18 < quiet / len(days) < 0.32
+    assert 0.14 < quiet / len(days) < 0.26
     often = Counter(name for rates in days for name in rates)
     assert set(often) == set(FAULTS)
     assert all(0.12 < count / len(days) < 0.5 for name, count in often.items() if name not in RARE)
 
 
 def test_copies_have_days_of_their_own() -> None:
-    """On a day on which requests come twice nothing falls that could hide the one look which tells a refused copy from a refusal."""
-    days = [draw(Streams(seed)).rates for seed in SEEDS]
-    doubled = [rates for rates in days if COPIES in rates]
+    """On a day on which requests come twice nothing falls that could hide the one look which tells a refused copy from a refusal, one story aside."""
+    days, (of_copies,) = [draw(Streams(seed)).rates for seed in SEEDS], [story for story in STORIES if COPIES in story.rates]
+    doubled = [rates for rates in days if COPIES in rates and set(rates) != set(of_copies.rates)]
     assert len(doubled) > 10 and all(set(rates) <= {COPIES, *BESIDE_COPIES} for rates in doubled)
 
 

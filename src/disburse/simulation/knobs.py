@@ -1,7 +1,7 @@
 """What one seed's day is like: how many processes, which providers, which faults and how often, and ugly settings.
 
 Swarm style: every seed has a subset of the faults, each at a rate of its own, so that some days are all crashes and some all
-garbage; one in four has none. May not live here: how a fault is done.
+garbage; one in five has none. May not live here: how a fault is done.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ADDED: Final[dict[str, tuple[float, float]]] = {
 """Kinds that came later, and between which rates. Each is drawn from a stream of its own, so that a new one leaves all that was drawn before as it was."""
 
 COPIES: Final = "doubled"
-"""Requests that a gateway repeats by itself. Such a day has besides only what `BESIDE_COPIES` names: a copy that is refused is told from
-an honest refusal by one look, and where that is lost too nobody can tell.
+"""Requests that a gateway repeats by itself. Such a day has besides only what `BESIDE_COPIES` names, since most of what goes wrong on the
+way keeps a copy from arriving; where the question about a refused copy is lost as well, that is a story.
 """
 BESIDE_COPIES: Final = (*STORE, "crash", "crash_at_port", "clock", "later", "refuses", "short", *CLIENT)
 
@@ -96,7 +96,7 @@ def draw(streams: Streams, only: Collection[str] | None = None, scenes: Collecti
     rates = _rates(knobs)
     rates |= _added_rates(streams, rates)
     rates |= _slow_for_persons(streams["knobs/slow for persons"], rates)
-    story = story_of(streams["knobs/story"]) if rates else None
+    story = story_of(streams.seed)
     chosen, time_s = _scenes(streams["scenes"], story.scenes if story is not None and scenes is None else scenes)
     if story is not None:
         rates = story.draw(streams["knobs/story"])
