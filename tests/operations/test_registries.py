@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import asyncpg
 import pytest
 
 from disburse.api.registry_files import BadFile, How, drift_of_file
+from disburse.domain.calendar import Calendar, Calendars
 from disburse.domain.outcomes import Rejected
 from disburse.domain.ports import World
 from disburse.domain.registry import TotalsDisagree
@@ -70,6 +72,19 @@ async def test_a_whole_file_is_completed_and_names_its_rows(registrars: Registra
     assert await registrars.house.events(registrars.merchant, "registry.completed") == 1
 
 
+async def test_rows_wait_for_their_rails(registrars: Registrars) -> None:
+    """Applied while their rail is closed, rows become payouts that wait for its opening, with their money held; other rails' rows are sent."""
+    house, now = registrars.house, registrars.house.desk.time.now()
+    house.desk.calendars = Calendars({"card": Calendar(days=frozenset({(now + timedelta(days=3)).weekday()}))})
+    text = csv(("a", "10.00")) + f"b,sbp,79001234567,{next(iter(MEMBERS))},11.00,RUB,\n"
+    await registrars.apply(await registrars.planned(text))
+    waits, goes = sorted(await house.payouts(registrars.merchant), key=lambda one: one.reference or "")
+    assert waits.state == "scheduled" and waits.execute_at is not None
+    assert waits.execute_at.date() == (now + timedelta(days=3)).date()
+    assert (goes.state, goes.execute_at) == ("queued", None)
+    assert (await registrars.verify()).holds
+
+
 async def test_two_persons_at_once(registrars: Registrars) -> None:
     """The same file planned and applied by two at once is paid once: one is told that it was applied before."""
     plans = [await registrars.planned(many(30) + ",card,4111111111111111,,5.00,RUB,\n") for _ in range(2)]
@@ -87,7 +102,7 @@ async def test_a_batch_whose_commit_nobody_heard_of(registrars: Registrars) -> N
     registry = await registrars.start(await registrars.planned(many(40)))
     database = registrars.house.database
     rows = await database.run(lambda tx: stored.to_pay(tx, 0, registry.registry_id, 0, 25))
-    batch = draft_rows(registry, 0, rows, registrars.house.world.clock.now(), "operator:1")
+    batch = draft_rows(registry, 0, rows, registrars.house.world.clock.now(), "operator:1", lambda rail, at: at)
 
     async def work(tx: Any) -> Any:
         done = await apply_rows(tx, 0, batch)

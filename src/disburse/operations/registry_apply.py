@@ -39,6 +39,9 @@ SLOW_S: Final = 0.06
 LEASE_S: Final = 10.0
 WAITS_FOR_MONEY: Final = "money"
 
+TimeFor = Callable[[str, datetime | None], datetime | None]
+"""When a payout on a rail is sent that is to be sent at a time, or at once (None)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApplyRows:
@@ -118,14 +121,14 @@ def _keep_fate(unit: Unit, command: ApplyRows, row: ToPay, fate: Payout | Refusa
     unit.add("fates", (command.registry_id, row.number, word, payout, reason, command.at, command.actor))
 
 
-def draft_rows(registry: Registry, seen: int, rows: Sequence[ToPay], at: datetime, actor: str) -> ApplyRows:
-    """The commands of some rows. All that they need was drawn when the registry was planned."""
+def draft_rows(registry: Registry, seen: int, rows: Sequence[ToPay], at: datetime, actor: str, time_for: TimeFor) -> ApplyRows:
+    """The commands of some rows. All that they need was drawn when the registry was planned, but when their rails pay."""
     merchant = registry.merchant_id
     commands = [
         CreatePayout(
             row.payout_id, merchant, SURFACE, row.reference, row.base, row.fingerprint, row.rail, Money(row.amount_minor, row.currency),
             Money(row.fee_minor, row.currency), row.amount_text, row.display, row.destination_digest, row.sealed, at, actor, True,
-            row.comment, row.currency == TEST_CURRENCY, row.execute_at, True,
+            row.comment, row.currency == TEST_CURRENCY, time_for(row.rail, row.execute_at), True,
         )
         for row in rows
     ]  # fmt: skip
@@ -217,7 +220,10 @@ class Applier:
         return await self._desk.database.ask(lambda tx: registry_work.to_pay(tx, shard, identifier, after, size))
 
     def _draft(self, after: int, rows: Sequence[ToPay]) -> ApplyRows:
-        return draft_rows(self._registry, after, rows, self._desk.world.clock.now(), self._actor)
+        desk, now = self._desk, self._desk.time.now()
+        return draft_rows(
+            self._registry, after, rows, desk.world.clock.now(), self._actor, lambda rail, at: desk.calendars.time_for(rail, at, now)
+        )
 
     async def _write(self, batch: ApplyRows) -> AppliedRows:
         clock, shard = self._desk.world.clock, self._registry.shard
