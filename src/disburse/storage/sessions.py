@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -42,10 +41,11 @@ class Session(asyncpg.Connection):
 
 
 def hosts_of(dsn: str) -> list[str]:
-    """An address for each host of an address that names several."""
-    parts = urlsplit(dsn)
-    login, at, hosts = parts.netloc.rpartition("@")
-    return [urlunsplit(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+    """An address for each host of an address that names several. Newer Pythons' `urlsplit` takes an IPv6 address for a lone host's alone."""
+    scheme, mark, rest = dsn.partition("://")
+    end = min([at for sign in "/?#" if (at := rest.find(sign)) >= 0], default=len(rest))
+    login, sign, hosts = rest[:end].rpartition("@")
+    return [f"{scheme}{mark}{login}{sign}{host}{rest[end:]}" for host in hosts.split(",")]
 
 
 async def connect(dsn: str, *, timeout: float = 10, **how: Any) -> Any:
